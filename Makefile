@@ -1,0 +1,74 @@
+# The front door: `make help`. The work is done by Meson and by the scripts in tools/.
+export ARCH CPUS MEM HTTP_PORT HEADLESS ICOUNT NET CMDLINE ACCEL ONLY JOBS SOAK
+export SOURCE_DATE_EPOCH ?= 0
+ARCHES := x86_64 aarch64 riscv64
+# One architecture where one is meant (make run), all where none is named (make test).
+ONE := $(or $(ARCH),x86_64)
+ALL := $(or $(ARCH),$(ARCHES))
+PYTHON := python3 -B
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench soak lint fmt docs image build host debug setup clean
+
+## make run      build and boot; the page is at http://localhost:8080/
+##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
+run:
+	@$(PYTHON) tools/run --check
+	@$(PYTHON) tools/setup --for run $(ONE)
+	@$(PYTHON) tools/build $(ONE)
+	@$(PYTHON) tools/run
+
+## make test     all tests, host and booted; ARCH=... only one, ONLY=regex, SOAK=1 (make soak) full counts
+test:
+	@$(PYTHON) tools/setup --for test $(ALL)
+	@$(PYTHON) tools/test
+
+soak:
+	@SOAK=1 $(MAKE) --no-print-directory test
+
+## make bench    instructions of the kernel's paths, to build/bench.json; ARCH=...
+bench:
+	@$(PYTHON) tools/setup --for run $(ALL)
+	@$(PYTHON) tools/build $(ALL)
+	@$(PYTHON) tools/bench $(ALL)
+
+## make lint     clang-tidy, thread-safety analysis, include directions; make fmt: clang-format
+lint:
+	@$(PYTHON) tools/setup --for lint
+	@$(PYTHON) tools/lint
+
+fmt:
+	@$(PYTHON) tools/setup --for fmt
+	@$(PYTHON) tools/lint --fix-format
+
+## make docs     reference of the interfaces, from abi/, in build/docs/
+docs:
+	@$(PYTHON) tools/idlc/idlc.py --abi abi --out build/docs-generated
+	@rm -rf build/docs && cp -r docs build/docs && cp -r build/docs-generated/docs build/docs/objects
+	@echo "docs: build/docs/README.md, build/docs/objects/reference.md"
+
+## make image    kernel and boot image for each ARCH, in build/ARCH/boot/
+image build:
+	@$(PYTHON) tools/setup --for build $(ALL)
+	@$(PYTHON) tools/build $(if $(filter image,$@),$(ALL),$(ONE))
+
+host:
+	@$(PYTHON) tools/build host
+
+## make debug    like run, but waits for gdb, which is started with symbols and helper commands
+debug:
+	@$(PYTHON) tools/run --check
+	@$(PYTHON) tools/setup --for debug $(ONE)
+	@$(PYTHON) tools/build $(ONE)
+	@$(PYTHON) tools/debug
+
+## make setup    install all that any of these needs
+setup:
+	@$(PYTHON) tools/setup
+
+## make clean    remove what was built; downloaded packages stay (rm -r build removes them too)
+clean:
+	@rm -rf $(filter-out build/packages,$(wildcard build/*))
+
+help:
+	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,285 @@
+/*
+ * Exception vectors (Arm ARM D1.4.1.5), the way back to user mode, and FPU state.
+ *
+ * From user mode: SP_EL1 is the CPU's stack top (a64_user_return leaves it so); all registers go to the frame of
+ * cpu->current, then C decides which thread to resume. From kernel mode: every exception is a fault, because interrupts are
+ * masked throughout and arch_idle takes them by polling after wfi. SP_EL0 is free while the kernel runs (the frame has the
+ * user's), so a kernel fault uses it as its first scratch register, and never touches the stack that may be what is broken.
+ */
+#include "a64_asm.h"
+
+.macro vector label
+    .balign 0x80
+    b       \label
+.endm
+
+.macro vector_user label
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    b       \label
+.endm
+
+    .section .text.vectors, "ax"
+    .balign 0x800
+    .globl a64_vectors
+a64_vectors:
+    vector  kernel_sync             /* EL1 with SP_EL0: never used */
+    vector  kernel_irq
+    vector  kernel_irq
+    vector  kernel_serror
+    vector  kernel_sync             /* EL1 */
+    vector  kernel_irq
+    vector  kernel_irq
+    vector  kernel_serror
+    vector_user user_sync           /* EL0, AArch64 */
+    vector_user user_irq
+    vector_user user_irq
+    vector_user user_serror
+    vector  kernel_sync             /* EL0, AArch32: PSTATE in a frame never selects it */
+    vector  kernel_irq
+    vector  kernel_irq
+    vector  kernel_serror
+
+    .text
+
+/* Saves the user's registers into the current thread's frame; x0 = the thread. x0 and x1 are on the stack. */
+.macro save_user
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #CPU_CURRENT]
+    stp     x2, x3, [x0, #FRAME_X(2)]
+    stp     x4, x5, [x0, #FRAME_X(4)]
+    stp     x6, x7, [x0, #FRAME_X(6)]
+    stp     x8, x9, [x0, #FRAME_X(8)]
+    stp     x10, x11, [x0, #FRAME_X(10)]
+    stp     x12, x13, [x0, #FRAME_X(12)]
+    stp     x14, x15, [x0, #FRAME_X(14)]
+    stp     x16, x17, [x0, #FRAME_X(16)]
+    stp     x18, x19, [x0, #FRAME_X(18)]
+    stp     x20, x21, [x0, #FRAME_X(20)]
+    stp     x22, x23, [x0, #FRAME_X(22)]
+    stp     x24, x25, [x0, #FRAME_X(24)]
+    stp     x26, x27, [x0, #FRAME_X(26)]
+    stp     x28, x29, [x0, #FRAME_X(28)]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0, #FRAME_X(0)]
+    mrs     x2, sp_el0
+    mrs     x3, elr_el1
+    mrs     x4, spsr_el1
+    mrs     x5, tpidr_el0
+    stp     x30, x2, [x0, #FRAME_X(30)]
+    stp     x3, x4, [x0, #FRAME_PC]
+    str     x5, [x0, #FRAME_TLS]
+    mov     x29, xzr                /* end of the kernel's chain of frames */
+    mov     x30, xzr
+.endm
+
+user_sync:
+    save_user
+    mrs     x1, esr_el1
+    lsr     x2, x1, #26             /* exception class */
+    and     x3, x1, #0xFFFF         /* svc immediate */
+    cmp     x2, #0x15
+    ccmp    x3, #0, #0, eq
+    b.ne    1f
+    bl      kernel_syscall
+    cbnz    x0, a64_user_return
+    /* The same thread goes on: x19 to x28, ELR, SPSR, SP_EL0 and TPIDR_EL0 are still its own, and SP is back at the top. */
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #CPU_CURRENT]
+    ldp     x29, x30, [x0, #FRAME_X(29)]
+    ldp     x17, x18, [x0, #FRAME_X(17)]
+    ldp     x15, x16, [x0, #FRAME_X(15)]
+    ldp     x13, x14, [x0, #FRAME_X(13)]
+    ldp     x11, x12, [x0, #FRAME_X(11)]
+    ldp     x9, x10, [x0, #FRAME_X(9)]
+    ldp     x7, x8, [x0, #FRAME_X(7)]
+    ldp     x5, x6, [x0, #FRAME_X(5)]
+    ldp     x3, x4, [x0, #FRAME_X(3)]
+    ldp     x1, x2, [x0, #FRAME_X(1)]
+    ldr     x0, [x0, #FRAME_X(0)]
+    eret
+    dsb     nsh
+    isb
+1:  mrs     x2, far_el1
+    bl      a64_user_sync
+    b       a64_user_return
+
+user_irq:
+    save_user
+    bl      a64_user_irq
+    b       a64_user_return
+
+user_serror:
+    save_user
+    mrs     x1, esr_el1
+    bl      a64_user_serror
+    /* fall through */
+
+/* x0 = the thread to resume. */
+    .globl a64_user_return
+a64_user_return:
+    mrs     x1, tpidr_el1
+    ldr     x1, [x1, #CPU_STACK_TOP]
+    mov     sp, x1
+    ldp     x2, x3, [x0, #FRAME_PC]
+    ldr     x4, [x0, #FRAME_TLS]
+    ldp     x30, x5, [x0, #FRAME_X(30)]
+    msr     elr_el1, x2
+    msr     spsr_el1, x3
+    msr     tpidr_el0, x4
+    msr     sp_el0, x5
+    ldp     x28, x29, [x0, #FRAME_X(28)]
+    ldp     x26, x27, [x0, #FRAME_X(26)]
+    ldp     x24, x25, [x0, #FRAME_X(24)]
+    ldp     x22, x23, [x0, #FRAME_X(22)]
+    ldp     x20, x21, [x0, #FRAME_X(20)]
+    ldp     x18, x19, [x0, #FRAME_X(18)]
+    ldp     x16, x17, [x0, #FRAME_X(16)]
+    ldp     x14, x15, [x0, #FRAME_X(14)]
+    ldp     x12, x13, [x0, #FRAME_X(12)]
+    ldp     x10, x11, [x0, #FRAME_X(10)]
+    ldp     x8, x9, [x0, #FRAME_X(8)]
+    ldp     x6, x7, [x0, #FRAME_X(6)]
+    ldp     x4, x5, [x0, #FRAME_X(4)]
+    ldp     x2, x3, [x0, #FRAME_X(2)]
+    ldp     x0, x1, [x0, #FRAME_X(0)]
+    eret
+    dsb     nsh                     /* no speculation past eret with user registers loaded */
+    isb
+
+    .globl arch_resume
+arch_resume:
+    b       a64_user_return
+
+/* x0 = function, which never returns. */
+    .globl arch_stack_reset
+arch_stack_reset:
+    mrs     x1, tpidr_el1
+    ldr     x1, [x1, #CPU_STACK_TOP]
+    mov     sp, x1
+    mov     x29, xzr
+    mov     x30, xzr
+    br      x0
+
+/* ---- Faults in kernel mode ---- */
+
+.macro kernel_exception label, kind
+\label:
+    msr     sp_el0, x0
+    mov     x0, #\kind
+    b       kernel_exception_common
+.endm
+
+    kernel_exception kernel_sync, 0
+    kernel_exception kernel_irq, 1
+    kernel_exception kernel_serror, 2
+
+/*
+ * sp_el0 = the interrupted x0, x0 = what happened. The stack may be what faulted, so the frame goes to the emergency stack;
+ * a fault while a fault is handled starts that stack again, and the third one stops the CPU.
+ */
+kernel_exception_common:
+    msr     tpidr_el0, x1           /* the user's is in its frame, and is not needed any more */
+    mrs     x1, tpidr_el1
+    cbz     x1, 2f
+    stp     x2, x3, [x1, #CPU_SCRATCH]
+    ldr     x2, [x1, #CPU_FAULT_DEPTH]
+    add     x2, x2, #1
+    str     x2, [x1, #CPU_FAULT_DEPTH]
+    cmp     x2, #3
+    b.hs    4f
+    mov     x3, sp
+    ldr     x2, [x1, #CPU_EMERGENCY_STACK]
+    cbz     x2, 1f
+    mov     sp, x2
+1:  sub     sp, sp, #FRAME_SIZE
+    str     x3, [sp, #FRAME_SP]
+    ldp     x2, x3, [x1, #CPU_SCRATCH]
+    b       3f
+2:  sub     sp, sp, #FRAME_SIZE     /* before arch_cpu_set_self: the boot stack */
+    add     x1, sp, #FRAME_SIZE
+    str     x1, [sp, #FRAME_SP]
+3:  stp     x2, x3, [sp, #FRAME_X(2)]
+    stp     x4, x5, [sp, #FRAME_X(4)]
+    stp     x6, x7, [sp, #FRAME_X(6)]
+    stp     x8, x9, [sp, #FRAME_X(8)]
+    stp     x10, x11, [sp, #FRAME_X(10)]
+    stp     x12, x13, [sp, #FRAME_X(12)]
+    stp     x14, x15, [sp, #FRAME_X(14)]
+    stp     x16, x17, [sp, #FRAME_X(16)]
+    stp     x18, x19, [sp, #FRAME_X(18)]
+    stp     x20, x21, [sp, #FRAME_X(20)]
+    stp     x22, x23, [sp, #FRAME_X(22)]
+    stp     x24, x25, [sp, #FRAME_X(24)]
+    stp     x26, x27, [sp, #FRAME_X(26)]
+    stp     x28, x29, [sp, #FRAME_X(28)]
+    str     x30, [sp, #FRAME_X(30)]
+    mov     x3, x0
+    mrs     x4, sp_el0
+    mrs     x5, tpidr_el0
+    stp     x4, x5, [sp, #FRAME_X(0)]
+    mrs     x4, elr_el1
+    mrs     x5, spsr_el1
+    stp     x4, x5, [sp, #FRAME_PC]
+    stp     xzr, xzr, [sp, #FRAME_TLS]
+    mov     x0, sp
+    mrs     x1, esr_el1
+    mrs     x2, far_el1
+    mov     x29, xzr
+    bl      a64_kernel_exception
+4:  msr     daifset, #15
+    wfi
+    b       4b
+
+/* ---- FPU state: q0..q31, FPSR, FPCR ---- */
+
+    .arch_extension fp
+    .arch_extension simd
+
+    .globl a64_fpu_save
+a64_fpu_save:
+    stp     q0, q1, [x0, #0]
+    stp     q2, q3, [x0, #32]
+    stp     q4, q5, [x0, #64]
+    stp     q6, q7, [x0, #96]
+    stp     q8, q9, [x0, #128]
+    stp     q10, q11, [x0, #160]
+    stp     q12, q13, [x0, #192]
+    stp     q14, q15, [x0, #224]
+    stp     q16, q17, [x0, #256]
+    stp     q18, q19, [x0, #288]
+    stp     q20, q21, [x0, #320]
+    stp     q22, q23, [x0, #352]
+    stp     q24, q25, [x0, #384]
+    stp     q26, q27, [x0, #416]
+    stp     q28, q29, [x0, #448]
+    stp     q30, q31, [x0, #480]
+    mrs     x1, fpsr
+    mrs     x2, fpcr
+    str     x1, [x0, #512]
+    str     x2, [x0, #520]
+    ret
+
+    .globl a64_fpu_restore
+a64_fpu_restore:
+    ldp     q0, q1, [x0, #0]
+    ldp     q2, q3, [x0, #32]
+    ldp     q4, q5, [x0, #64]
+    ldp     q6, q7, [x0, #96]
+    ldp     q8, q9, [x0, #128]
+    ldp     q10, q11, [x0, #160]
+    ldp     q12, q13, [x0, #192]
+    ldp     q14, q15, [x0, #224]
+    ldp     q16, q17, [x0, #256]
+    ldp     q18, q19, [x0, #288]
+    ldp     q20, q21, [x0, #320]
+    ldp     q22, q23, [x0, #352]
+    ldp     q24, q25, [x0, #384]
+    ldp     q26, q27, [x0, #416]
+    ldp     q28, q29, [x0, #448]
+    ldp     q30, q31, [x0, #480]
+    ldr     x1, [x0, #512]
+    ldr     x2, [x0, #520]
+    msr     fpsr, x1
+    msr     fpcr, x2
+    ret

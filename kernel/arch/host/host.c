@@ -1,0 +1,402 @@
+/*
+ * The architecture contract (arch/arch.h) in a host process, and the boot steps that init/main.c does elsewhere. A CPU's
+ * interrupts are flags in `lines`, looked at between kernel entries and when idle.
+ */
+#include <arch/arch.h>
+#include <host.h>
+#include <kernel/clock.h>
+#include <kernel/init.h>
+#include <kernel/log.h>
+#include <kernel/machine.h>
+#include <kernel/page.h>
+#include <kernel/sched.h>
+#include <kernel/untyped.h>
+#include <kernel/vspace.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#if __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
+constexpr paddr_t RAM_BASE = 1 << 20;
+constexpr uint32_t FPU_BYTES = 512;
+
+_Thread_local struct cpu *host_cpu;
+struct cpu *cpus[CPU_MAX];
+uint32_t cpu_count = 1;
+paddr_t kernel_root;
+
+static struct cpu early_cpu;
+static struct {
+    _Atomic bool ipi;
+    _Atomic uint64_t deadline_ns;
+    _Atomic uint32_t devices; /* asserted and routed to this CPU */
+} lines[CPU_MAX];
+static _Atomic uint32_t unmasked;
+static _Atomic bool is_stopping;
+static _Thread_local jmp_buf idle_exit;
+static _Thread_local void (*idle_hook)(void);
+
+struct cpu_block {
+    struct cpu cpu;
+    struct run_queue run_queue;
+    struct timer_queue timer_queue;
+    struct reap_list reap_list;
+    struct cpu_stats stats;
+    uint64_t requests[CPU_MAX];
+};
+
+/* ---- RAM ---- */
+
+void host_ram(uint64_t count_pages)
+{
+    static uint64_t mapped;
+    if (mapped == 0)
+        for (uint32_t i = 0; i < CPU_MAX; i++)
+            lines[i].deadline_ns = UINT64_MAX;
+    if (count_pages << PAGE_SHIFT > mapped) {
+        void *at = mmap(phys_to_virt(RAM_BASE), count_pages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        if (at != phys_to_virt(RAM_BASE))
+            panic("host: no room for RAM");
+        mapped = count_pages << PAGE_SHIFT;
+    }
+    ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(RAM_BASE), mapped);
+    early_cpu = (struct cpu){.self = &early_cpu};
+    host_cpu = &early_cpu;
+    static struct boot_info bi;
+    bi = (struct boot_info){.version = BOOT_INFO_VERSION, .cpu_count = 1};
+    bi.ranges[bi.range_count++] = (struct boot_range){RAM_BASE, count_pages << PAGE_SHIFT, BOOT_RAM};
+    page_init(&bi);
+}
+
+paddr_t __real_page_alloc(uint32_t order);
+paddr_t __wrap_page_alloc(uint32_t order);
+void __real_page_free(paddr_t address, uint32_t order);
+void __wrap_page_free(paddr_t address, uint32_t order);
+paddr_t __real_page_alloc_run(uint64_t count);
+paddr_t __wrap_page_alloc_run(uint64_t count);
+void __real_page_free_run(paddr_t address, uint64_t count);
+void __wrap_page_free_run(paddr_t address, uint64_t count);
+void __real_untyped_cell_free(struct untyped *untyped, enum object_type type, void *cell, uint32_t size);
+void __wrap_untyped_cell_free(struct untyped *untyped, enum object_type type, void *cell, uint32_t size);
+void *__real_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
+void *__wrap_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
+
+/* A CPU may be held up anywhere: now and then one is, between a look-up and what follows from it. */
+static void jitter(void)
+{
+    static _Thread_local uint32_t state = 1;
+    state = state * 1664525 + 1013904223; /* Knuth, TAOCP 3.3.4, line 16 */
+    if (cpu_count > 1 && state >> 24 == 0)
+        usleep(state >> 16 & 127);
+}
+
+paddr_t __wrap_page_alloc(uint32_t order)
+{
+    jitter();
+    paddr_t page = __real_page_alloc(order);
+    if (page != 0)
+        ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(page), PAGE_SIZE << order);
+    return page;
+}
+
+void __wrap_page_free(paddr_t address, uint32_t order)
+{
+    ASAN_POISON_MEMORY_REGION(phys_to_virt(address), PAGE_SIZE << order);
+    __real_page_free(address, order);
+}
+
+paddr_t __wrap_page_alloc_run(uint64_t count)
+{
+    paddr_t page = __real_page_alloc_run(count);
+    if (page != 0)
+        ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(page), count << PAGE_SHIFT);
+    return page;
+}
+
+void __wrap_page_free_run(paddr_t address, uint64_t count)
+{
+    ASAN_POISON_MEMORY_REGION(phys_to_virt(address), count << PAGE_SHIFT);
+    __real_page_free_run(address, count);
+}
+
+/* mm/untyped.c itself is not instrumented, so that its own words in free cells do not trip it. */
+void *__wrap_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size)
+{
+    jitter();
+    void *cell = __real_untyped_cell_alloc(untyped, type, size);
+    if (cell != nullptr)
+        ASAN_UNPOISON_MEMORY_REGION(cell, size);
+    return cell;
+}
+
+void __wrap_untyped_cell_free(struct untyped *untyped, enum object_type type, void *cell, uint32_t size)
+{
+    ASAN_POISON_MEMORY_REGION(cell, size);
+    jitter();
+    __real_untyped_cell_free(untyped, type, cell, size);
+}
+
+/* ---- Boot ---- */
+
+static bool timer_less(const struct tree_node *a, const struct tree_node *b)
+{
+    return container_of(a, struct timer, node)->deadline_ns < container_of(b, struct timer, node)->deadline_ns;
+}
+
+static void cpu_create(uint32_t index)
+{
+    struct cpu_block *block = calloc(1, sizeof(struct cpu_block));
+    struct cpu *cpu = &block->cpu;
+    cpu->self = cpu;
+    cpu->index = index;
+    cpu->run_queue = &block->run_queue;
+    cpu->timer_queue = &block->timer_queue;
+    cpu->reap_list = &block->reap_list;
+    cpu->stats = &block->stats;
+    cpu->tlb_requests = block->requests;
+    list_init(&block->run_queue.threads);
+    tree_init(&block->timer_queue.timers, timer_less);
+    block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
+    atomic_store(&cpu->is_online, true);
+    lines[index].deadline_ns = UINT64_MAX;
+    cpus[index] = cpu;
+}
+
+void host_boot(uint64_t count_pages, uint32_t count_cpus)
+{
+    host_ram(count_pages);
+    for (uint32_t i = 0; i < count_cpus; i++)
+        cpu_create(i);
+    cpu_count = count_cpus;
+    host_cpu = cpus[0];
+    kernel_root = page_alloc(0);
+    page_zero(phys_to_virt(kernel_root));
+    clock_init_page();
+    untyped_init_root();
+    clock_init();
+    log_init();
+    system_init();
+    static struct boot_info bi;
+    machine_init(&bi);
+}
+
+void host_settle(void)
+{
+    struct cpu *cpu = arch_cpu();
+    vspace_activate(nullptr); /* an idle CPU's own loop does this, but it is not in that loop here */
+    bool entered = cpu->epoch == 0;
+    if (entered)
+        quiesce_enter(cpu);
+    if (!reap_all(arch_time_ns() + 20'000'000'000))
+        panic("host: what was given up does not come back");
+    if (entered)
+        quiesce_leave(cpu);
+}
+
+/* ---- CPUs ---- */
+
+void host_stop(void)
+{
+    atomic_store(&is_stopping, true);
+}
+
+/* False when nothing was pending. */
+static bool take_interrupts(void)
+{
+    uint32_t index = host_cpu->index;
+    bool any = false;
+    if (atomic_exchange(&lines[index].ipi, false)) {
+        irq_ipi();
+        any = true;
+    }
+    if (atomic_load(&lines[index].deadline_ns) <= arch_time_ns()) {
+        atomic_store(&lines[index].deadline_ns, UINT64_MAX);
+        irq_timer();
+        any = true;
+    }
+    uint32_t devices = atomic_exchange(&lines[index].devices, 0);
+    for (uint32_t source = 0; source < HOST_IRQ_COUNT; source++)
+        if ((devices >> source & 1) && (atomic_fetch_and(&unmasked, ~(1u << source)) >> source & 1)) {
+            irq_device(source);
+            any = true;
+        }
+    return any;
+}
+
+void arch_idle(void)
+{
+    if (take_interrupts())
+        return;
+    if (atomic_load(&is_stopping))
+        longjmp(idle_exit, 1);
+    if (idle_hook != nullptr)
+        idle_hook();
+    usleep(20);
+}
+
+void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (*idle)(void))
+{
+    static _Atomic uint32_t left;
+    host_cpu = cpus[index];
+    idle_hook = idle;
+    struct thread *volatile thread = nullptr;
+    if (setjmp(idle_exit) == 0) {
+        quiesce_enter(host_cpu);
+        thread = sched_exit();
+        while (!atomic_load(&is_stopping)) {
+            if (take_interrupts()) {
+                thread = kernel_user_irq(thread);
+                continue;
+            }
+            /* A call to be made again is still in its registers. */
+            vaddr_t address = thread->frame.restarts != 0 ? 0 : user(thread);
+            thread->frame.restarts = 0;
+            struct thread *next = nullptr;
+            if (address != 0)
+                next = kernel_user_fault(thread, &(struct fault){.kind = FAULT_PAGE, .is_write = true, .address = address});
+            else
+                next = kernel_syscall(thread);
+            thread = next != nullptr ? next : thread;
+        }
+    }
+    /* Others may wait for this CPU to flush. */
+    atomic_fetch_add(&left, 1);
+    while (atomic_load(&left) < cpu_count)
+        smp_poll(), usleep(10);
+}
+
+void host_interrupt(uint32_t source)
+{
+    atomic_fetch_or(&lines[source % cpu_count].devices, 1u << source);
+}
+
+void arch_ipi_send(uint32_t cpu_index)
+{
+    atomic_store(&lines[cpu_index].ipi, true);
+}
+void arch_timer_set(uint64_t deadline_ns)
+{
+    atomic_store(&lines[host_cpu->index].deadline_ns, deadline_ns);
+}
+void arch_cpu_relax(void)
+{
+    static _Thread_local uint32_t count;
+    if (++count % 64 == 0)
+        usleep(1); /* fewer host CPUs than pretended ones: let the one waited for run */
+}
+
+uint64_t arch_time_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1'000'000'000 + (uint64_t)now.tv_nsec;
+}
+
+/* Looks without the lock that the kernel means: a stale value costs a kick, a detour or a digit in a statistic. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race_top:queue_take\nrace_top:idle\nrace_top:sched_exit\nrace_top:finish_exit\nrace_top:exit_generally\nrace_top:"
+           "start\nrace_top:timer_program\n" /* queue and timer peeks */
+           "race_top:process_describe\nrace_top:page_free_count\nrace_top:system_cpu\nrace_top:thread_info\n" /* statistics */
+           "race_top:describe_handle\nrace_top:memory_info\nrace_top:may_run_on\nrace_top:run_list\nrace_top:choose_cpu\n"
+           "race_top:ring_enter\nrace_top:submit_all\nrace_top:object_has_ended\nrace_top:sched_ready\n"
+           "race_top:is_excluded\nrace_top:scribble\nrace_top:has_ended\nrace_top:object_is_alive\n"
+           /* The content of memory that programs share, rings above all; the state of a page in use beside one that is freed. */
+           "race:copy_part\nrace:untyped_create_ring\nrace:memory_read\nrace:memory_write\nrace_top:push\nrace_top:user\nrace_top:block_free\n"
+           "race_top:untyped_cell_alloc\nrace_top:copy_part\nrace_top:thread_wait_publish\nrace_top:thread_wait_restored\n"
+           "race_top:table_alloc\nrace_top:vspace_create\n";
+}
+
+/* ---- What the host has nothing for ---- */
+
+uint32_t arch_irq_source_count(void)
+{
+    return HOST_IRQ_COUNT;
+}
+bool arch_irq_configure(uint32_t source, bool, bool, uint32_t)
+{
+    atomic_fetch_and(&unmasked, ~(1u << source));
+    return true;
+}
+void arch_irq_mask(uint32_t source)
+{
+    atomic_fetch_and(&unmasked, ~(1u << source));
+}
+void arch_irq_unmask(uint32_t source)
+{
+    atomic_fetch_or(&unmasked, 1u << source);
+}
+bool arch_has_page_level(uint32_t level)
+{
+    return level < ARCH_PT_LEVELS;
+}
+void arch_root_init(void *, const void *) {}
+void arch_vspace_switch(paddr_t) {}
+void arch_tlb_flush_page_local(vaddr_t) {}
+void arch_tlb_flush_all_local(void) {}
+void arch_tlb_flush_kernel_local(void) {}
+bool arch_tlb_flush_broadcast(vaddr_t, uint64_t)
+{
+    return false;
+}
+void arch_icache_sync(const void *, uint64_t) {}
+bool arch_port_in(uint16_t, uint32_t, uint32_t *)
+{
+    return false;
+}
+bool arch_port_out(uint16_t, uint32_t, uint32_t)
+{
+    return false;
+}
+uint32_t arch_fpu_size(void)
+{
+    return FPU_BYTES;
+}
+void arch_fpu_init(void *area)
+{
+    memset(area, 0, FPU_BYTES);
+}
+void arch_fpu_save(void *area)
+{
+    memset(area, 1, FPU_BYTES);
+}
+void arch_fpu_restore(const void *area)
+{
+    (void)*(const volatile uint8_t *)area;
+}
+void arch_fpu_disable(void) {}
+void arch_console_putc(char) {}
+[[noreturn]] void arch_resume(struct thread *)
+{
+    panic("host: arch_resume");
+}
+[[noreturn]] void arch_stack_reset(void (*)(void))
+{
+    panic("host: arch_stack_reset");
+}
+[[noreturn]] void arch_power(enum arch_poweroff)
+{
+    panic("host: arch_power");
+}
+
+void panic(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "KERNEL PANIC: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
+    abort();
+}

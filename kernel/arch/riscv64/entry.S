@@ -1,0 +1,213 @@
+/*
+ * Traps. sscratch tells where one came from: the CPU's struct cpu while user code runs, 0 while the kernel does. The kernel
+ * never takes interrupts (arch_idle() waits with them off), so a trap from kernel mode is always a fault and never returns.
+ */
+#include "asm.h"
+
+.text
+
+.balign 4
+.global rv_trap_entry
+rv_trap_entry:
+    csrrw tp, sscratch, tp
+    beqz tp, kernel_trap
+
+    sd t0, CPU_SCRATCH_T0(tp)
+    ld t0, CPU_CURRENT(tp)
+    sd ra, FRAME_RA(t0)
+    sd sp, FRAME_SP(t0)
+    sd gp, FRAME_GP(t0)
+    sd t1, FRAME_T1(t0)
+    sd t2, FRAME_T2(t0)
+    sd s0, FRAME_S0(t0)
+    sd s1, FRAME_S1(t0)
+    sd a0, FRAME_A(0)(t0)
+    sd a1, FRAME_A(1)(t0)
+    sd a2, FRAME_A(2)(t0)
+    sd a3, FRAME_A(3)(t0)
+    sd a4, FRAME_A(4)(t0)
+    sd a5, FRAME_A(5)(t0)
+    sd a6, FRAME_A(6)(t0)
+    sd a7, FRAME_A(7)(t0)
+    sd s2, FRAME_S(2)(t0)
+    sd s3, FRAME_S(3)(t0)
+    sd s4, FRAME_S(4)(t0)
+    sd s5, FRAME_S(5)(t0)
+    sd s6, FRAME_S(6)(t0)
+    sd s7, FRAME_S(7)(t0)
+    sd s8, FRAME_S(8)(t0)
+    sd s9, FRAME_S(9)(t0)
+    sd s10, FRAME_S(10)(t0)
+    sd s11, FRAME_S(11)(t0)
+    sd t3, FRAME_T3(t0)
+    sd t4, FRAME_T4(t0)
+    sd t5, FRAME_T5(t0)
+    sd t6, FRAME_T6(t0)
+    ld t1, CPU_SCRATCH_T0(tp)
+    csrrw t2, sscratch, zero    /* the user's tp; from here on we are in the kernel */
+    csrr t3, sepc
+    csrr t4, scause
+    sd t1, FRAME_T0(t0)
+    sd t2, FRAME_TP(t0)
+
+    ld sp, CPU_STACK_TOP(tp)
+    li s0, 0                    /* ends the chain of frame pointers */
+    mv a0, t0
+    li t5, CAUSE_ECALL_FROM_USER
+    bne t4, t5, 1f
+    addi t3, t3, SYSCALL_INSTRUCTION_SIZE
+    sd t3, FRAME_PC(t0)
+    call kernel_syscall
+    bnez a0, arch_resume
+    /* The same thread goes on: s1 to s11 and gp are still its own, and so is a reservation it may hold. */
+    ld a0, CPU_CURRENT(tp)
+    csrw sscratch, tp
+    ld t0, FRAME_PC(a0)
+    csrw sepc, t0
+    ld ra, FRAME_RA(a0)
+    ld sp, FRAME_SP(a0)
+    ld tp, FRAME_TP(a0)
+    ld t0, FRAME_T0(a0)
+    ld t1, FRAME_T1(a0)
+    ld t2, FRAME_T2(a0)
+    ld s0, FRAME_S0(a0)
+    ld a1, FRAME_A(1)(a0)
+    ld a2, FRAME_A(2)(a0)
+    ld a3, FRAME_A(3)(a0)
+    ld a4, FRAME_A(4)(a0)
+    ld a5, FRAME_A(5)(a0)
+    ld a6, FRAME_A(6)(a0)
+    ld a7, FRAME_A(7)(a0)
+    ld t3, FRAME_T3(a0)
+    ld t4, FRAME_T4(a0)
+    ld t5, FRAME_T5(a0)
+    ld t6, FRAME_T6(a0)
+    ld a0, FRAME_A(0)(a0)
+    sret
+1:  sd t3, FRAME_PC(t0)
+    call rv_user_trap
+
+/* a0 = the thread to run. Nothing below may fault once sscratch is set: the frame is in mapped kernel memory. */
+.global arch_resume
+arch_resume:
+    csrw sscratch, tp
+    ld t0, FRAME_PC(a0)
+    csrw sepc, t0
+    /* Ends any LR reservation, or the SC of another thread could succeed on it (RISC-V Unprivileged 13.2). If it stores, it
+     * stores what is there. */
+    sc.d zero, t0, (a0)
+    ld ra, FRAME_RA(a0)
+    ld sp, FRAME_SP(a0)
+    ld gp, FRAME_GP(a0)
+    ld tp, FRAME_TP(a0)
+    ld t0, FRAME_T0(a0)
+    ld t1, FRAME_T1(a0)
+    ld t2, FRAME_T2(a0)
+    ld s0, FRAME_S0(a0)
+    ld s1, FRAME_S1(a0)
+    ld a1, FRAME_A(1)(a0)
+    ld a2, FRAME_A(2)(a0)
+    ld a3, FRAME_A(3)(a0)
+    ld a4, FRAME_A(4)(a0)
+    ld a5, FRAME_A(5)(a0)
+    ld a6, FRAME_A(6)(a0)
+    ld a7, FRAME_A(7)(a0)
+    ld s2, FRAME_S(2)(a0)
+    ld s3, FRAME_S(3)(a0)
+    ld s4, FRAME_S(4)(a0)
+    ld s5, FRAME_S(5)(a0)
+    ld s6, FRAME_S(6)(a0)
+    ld s7, FRAME_S(7)(a0)
+    ld s8, FRAME_S(8)(a0)
+    ld s9, FRAME_S(9)(a0)
+    ld s10, FRAME_S(10)(a0)
+    ld s11, FRAME_S(11)(a0)
+    ld t3, FRAME_T3(a0)
+    ld t4, FRAME_T4(a0)
+    ld t5, FRAME_T5(a0)
+    ld t6, FRAME_T6(a0)
+    ld a0, FRAME_A(0)(a0)
+    sret
+
+/* A fault in kernel mode: tp and sscratch are swapped. */
+kernel_trap:
+    csrrw tp, sscratch, tp
+    sd t0, CPU_SCRATCH_T0(tp)
+    sd t1, CPU_SCRATCH_T1(tp)
+
+    /* A report that itself faults again and again must end somewhere. */
+    ld t0, CPU_FAULT_DEPTH(tp)
+    addi t0, t0, 1
+    sd t0, CPU_FAULT_DEPTH(tp)
+    li t1, FAULT_DEPTH_MAX
+    beq t0, t1, kernel_trap_give_up
+    bgtu t0, t1, kernel_trap_hopeless
+
+    /* An address close to sp did not translate: the stack has reached its guard page, or sp is garbage. Either way nothing
+     * can be pushed there. */
+    mv t1, sp
+    csrr t0, stval
+    sub t0, t0, sp
+    addi t0, t0, 1024
+    addi t0, t0, 1024
+    srli t0, t0, 12
+    bnez t0, 1f
+    ld sp, CPU_EMERGENCY_STACK(tp)
+1:  addi sp, sp, -FRAME_STACK_SIZE
+    sd t1, FRAME_SP(sp)
+    ld t0, CPU_SCRATCH_T0(tp)
+    ld t1, CPU_SCRATCH_T1(tp)
+    sd ra, FRAME_RA(sp)
+    sd gp, FRAME_GP(sp)
+    sd tp, FRAME_TP(sp)
+    sd t0, FRAME_T0(sp)
+    sd t1, FRAME_T1(sp)
+    sd t2, FRAME_T2(sp)
+    sd s0, FRAME_S0(sp)
+    sd s1, FRAME_S1(sp)
+    sd a0, FRAME_A(0)(sp)
+    sd a1, FRAME_A(1)(sp)
+    sd a2, FRAME_A(2)(sp)
+    sd a3, FRAME_A(3)(sp)
+    sd a4, FRAME_A(4)(sp)
+    sd a5, FRAME_A(5)(sp)
+    sd a6, FRAME_A(6)(sp)
+    sd a7, FRAME_A(7)(sp)
+    sd s2, FRAME_S(2)(sp)
+    sd s3, FRAME_S(3)(sp)
+    sd s4, FRAME_S(4)(sp)
+    sd s5, FRAME_S(5)(sp)
+    sd s6, FRAME_S(6)(sp)
+    sd s7, FRAME_S(7)(sp)
+    sd s8, FRAME_S(8)(sp)
+    sd s9, FRAME_S(9)(sp)
+    sd s10, FRAME_S(10)(sp)
+    sd s11, FRAME_S(11)(sp)
+    sd t3, FRAME_T3(sp)
+    sd t4, FRAME_T4(sp)
+    sd t5, FRAME_T5(sp)
+    sd t6, FRAME_T6(sp)
+    csrr t0, sepc
+    csrr t1, sstatus
+    sd t0, FRAME_PC(sp)
+    sd t1, FRAME_SSTATUS(sp)
+    mv a0, sp
+    call rv_kernel_trap
+
+kernel_trap_give_up:
+    ld sp, CPU_EMERGENCY_STACK(tp)
+    li a0, POWER_EXIT_FAILURE
+    call arch_power
+
+kernel_trap_hopeless:
+    csrw sie, zero
+1:  wfi
+    j 1b
+
+/* void arch_stack_reset(void (*fn)(void)) */
+.global arch_stack_reset
+arch_stack_reset:
+    ld sp, CPU_STACK_TOP(tp)
+    li s0, 0
+    jalr a0
+    unimp

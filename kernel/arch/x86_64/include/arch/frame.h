@@ -1,0 +1,127 @@
+/*
+ * struct arch_frame of x86_64: every user register the kernel switches, at offset 0 of struct thread. entry.S writes and reads
+ * it by the offsets in asm.h (asserted in trap.c). Nothing here trusts a value: what user code may choose goes through
+ * arch_frame_set_tls() and arch_frame_sanitize(), so that the exit path never faults on a frame.
+ */
+#pragma once
+#include <kernel/types.h>
+
+struct arch_frame {
+    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t rip, rflags, rsp;
+    uint64_t fs_base; /* TLS pointer */
+    uint64_t gs_base; /* zero until user code sets it with WRGSBASE */
+};
+
+/* A frame record (where the frame pointer points, plus this): the caller's frame pointer, then the return address. */
+constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
+/* Names of the first words of struct arch_frame, for panic reports. */
+[[maybe_unused]] static const char *const arch_frame_names[] = {
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15", "rip", "rflags", "rsp",
+};
+
+/* RFLAGS (Intel SDM vol. 1, 3.4.3): CF PF AF ZF SF TF DF OF AC ID are user code's own; IF is always set there. */
+constexpr uint64_t X86_FLAGS_USER = 0x240DD5;
+constexpr uint64_t X86_FLAGS_FIXED = 0x2;
+constexpr uint64_t X86_FLAGS_IF = 0x200;
+
+/* The lower canonical half with 4-level paging (Intel SDM vol. 1, 3.3.7.1). */
+static inline bool x86_is_user_canonical(uint64_t address)
+{
+    return address >> 47 == 0;
+}
+
+static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls)
+{
+    *f = (struct arch_frame){
+        .rip = pc,
+        .rsp = sp,
+        .rdi = arg0,
+        .rsi = arg1,
+        .rflags = X86_FLAGS_FIXED | X86_FLAGS_IF,
+        .fs_base = x86_is_user_canonical(tls) ? tls : 0,
+    };
+}
+
+static inline uint64_t arch_frame_op(const struct arch_frame *f)
+{
+    return f->rax;
+}
+
+static inline uint64_t arch_frame_handle(const struct arch_frame *f)
+{
+    return f->rdi;
+}
+
+static inline uint64_t arch_frame_deadline(const struct arch_frame *f)
+{
+    return f->rsi;
+}
+
+static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
+{
+    return i == 0 ? f->rdx : i == 1 ? f->r10 : i == 2 ? f->r8 : f->r9;
+}
+
+static inline void arch_frame_set_status(struct arch_frame *f, int64_t status)
+{
+    f->rax = (uint64_t)status;
+}
+
+static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value)
+{
+    f->rdi = value;
+}
+
+static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value)
+{
+    f->rsi = value;
+}
+
+static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value)
+{
+    if (i == 0) {
+        f->rdx = value;
+    } else if (i == 1) {
+        f->r10 = value;
+    } else if (i == 2) {
+        f->r8 = value;
+    } else {
+        f->r9 = value;
+    }
+}
+
+/* SYSCALL is two bytes long (0F 05). */
+static inline void arch_frame_rewind_syscall(struct arch_frame *f)
+{
+    f->rip -= 2;
+}
+
+static inline uint64_t arch_frame_pc(const struct arch_frame *f)
+{
+    return f->rip;
+}
+
+static inline uint64_t arch_frame_sp(const struct arch_frame *f)
+{
+    return f->rsp;
+}
+
+static inline uint64_t arch_frame_fp(const struct arch_frame *f)
+{
+    return f->rbp;
+}
+
+/* A base outside the lower half would fault in WRFSBASE on the way out; it is of no use to user code, so it becomes zero. */
+static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value)
+{
+    f->fs_base = x86_is_user_canonical(value) ? value : 0;
+}
+
+static inline bool arch_frame_sanitize(struct arch_frame *f)
+{
+    f->rflags = (f->rflags & X86_FLAGS_USER) | X86_FLAGS_FIXED | X86_FLAGS_IF;
+    return x86_is_user_canonical(f->rip) && x86_is_user_canonical(f->fs_base) && x86_is_user_canonical(f->gs_base);
+}

@@ -1,0 +1,467 @@
+/*
+ * Tables of handles. See cap.h for the locking. A slot is free, reserved (taken off the free list, object still nullptr) or full.
+ * Filling: rights, badge and tree links first, the object pointer last. Emptying: object pointer, then generation, then the free
+ * list. A reader that sees the same generation before and after its reads has seen one handle's contents: the fence in
+ * slot_empty() keeps the next filling behind the new generation.
+ */
+#include <arch/arch.h>
+#include <kernel/abi_dispatch.h>
+#include <kernel/ipc.h>
+#include <kernel/process.h>
+#include <kernel/untyped.h>
+
+static struct slot *slot_at(struct cspace *cspace, uint32_t index)
+{
+    return &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
+}
+
+static handle_t handle_of(const struct slot *slot)
+{
+    return (uint64_t)atomic_load_explicit(&slot->generation, memory_order_relaxed) << 32 | slot->index;
+}
+
+status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    uint32_t index = (uint32_t)handle, generation = (uint32_t)(handle >> 32);
+    if (index >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire) || generation == 0)
+        return ERROR_BAD_HANDLE;
+    struct slot *slot = slot_at(cspace, index);
+    uint32_t before = atomic_load_explicit(&slot->generation, memory_order_acquire);
+    struct object *object = atomic_load_explicit(&slot->object, memory_order_acquire);
+    uint32_t rights = atomic_load_explicit(&slot->rights, memory_order_relaxed);
+    struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
+    atomic_thread_fence(memory_order_acquire);
+    uint32_t after = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    if (before != generation || after != generation)
+        return generation < after ? ERROR_STALE_HANDLE : ERROR_BAD_HANDLE;
+    if (object == nullptr)
+        return ERROR_BAD_HANDLE;
+    if (!object_is_alive(object))
+        return ERROR_STALE_HANDLE;
+    *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = generation,
+                            .badge = badge != nullptr ? badge->value : 0};
+    return OK;
+}
+
+status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handle, struct cap *out_cap)
+{
+    for (; *index < atomic_load_explicit(&cspace->slot_count, memory_order_acquire); (*index)++) {
+        *out_handle = handle_of(slot_at(cspace, (uint32_t)*index));
+        if (cspace_lookup(cspace, *out_handle, out_cap) == OK)
+            return OK;
+    }
+    return ERROR_NOT_FOUND;
+}
+
+/* ---- Slots ---- */
+
+static status_t slots_grow(struct cspace *cspace)
+{
+    uint32_t count = atomic_load(&cspace->slot_count);
+    if (count >= cspace->slot_limit)
+        return ERROR_NO_HANDLES;
+    paddr_t page;
+    status_t status = untyped_page_alloc(cspace->object.untyped, OBJECT_CSPACE, &page);
+    if (status != OK)
+        return status;
+    spinlock_acquire(&cspace->lock);
+    if (atomic_load(&cspace->slot_count) != count) {
+        spinlock_release(&cspace->lock);
+        untyped_page_free(cspace->object.untyped, OBJECT_CSPACE, page);
+        return OK; /* another CPU grew it: try the free list again */
+    }
+    struct slot *slots = phys_to_virt(page);
+    cspace->pages[count / SLOTS_PER_PAGE] = slots;
+    for (uint32_t i = SLOTS_PER_PAGE; i-- > 0;) {
+        struct slot *slot = &slots[i];
+        slot->cspace = cspace;
+        slot->index = count + i;
+        atomic_store_explicit(&slot->generation, 1, memory_order_relaxed);
+        if (slot->index < cspace->slot_limit) {
+            slot->node.child = (struct derivation_node *)cspace->free;
+            cspace->free = slot;
+        }
+    }
+    atomic_store_explicit(&cspace->slot_count, count + SLOTS_PER_PAGE, memory_order_release);
+    spinlock_release(&cspace->lock);
+    return OK;
+}
+
+static status_t slot_take(struct cspace *cspace, struct slot **out_slot)
+{
+    for (;;) {
+        spinlock_acquire(&cspace->lock);
+        struct slot *slot = cspace->is_closed ? nullptr : cspace->free;
+        bool is_closed = cspace->is_closed;
+        if (slot != nullptr) {
+            cspace->free = (struct slot *)slot->node.child;
+            cspace->used_count++;
+        }
+        spinlock_release(&cspace->lock);
+        if (is_closed)
+            return ERROR_STALE_HANDLE;
+        if (slot != nullptr) {
+            *out_slot = slot;
+            return OK;
+        }
+        status_t status = slots_grow(cspace);
+        if (status != OK)
+            return status;
+    }
+}
+
+static void slot_give_back(struct slot *slot)
+{
+    struct cspace *cspace = slot->cspace;
+    spinlock_acquire(&cspace->lock);
+    cspace->used_count--;
+    if (atomic_load_explicit(&slot->generation, memory_order_relaxed) != 0) { /* 0: wrapped, the slot retires */
+        slot->node.child = (struct derivation_node *)cspace->free;
+        cspace->free = slot;
+    }
+    spinlock_release(&cspace->lock);
+}
+
+static bool slot_holds(const struct slot *slot, const struct object *object, uint32_t generation)
+{
+    return atomic_load(&slot->object) == object && atomic_load(&slot->generation) == generation;
+}
+
+/* What emptying a slot leaves to do once no lock is held. */
+struct dropped { struct object *object; struct badge *badge; bool was_owner; };
+
+static void drop(struct dropped dropped)
+{
+    if (dropped.badge != nullptr)
+        reap_badge(dropped.badge);
+    if (dropped.was_owner && atomic_fetch_sub(&((struct endpoint *)dropped.object)->owner_count, 1) == 1)
+        reap_owner_gone((struct endpoint *)dropped.object); /* takes the reference */
+    else
+        object_put(dropped.object);
+}
+
+/* Under the object's lock. The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
+static struct dropped slot_empty(struct slot *slot)
+{
+    struct object *object = slot->object;
+    struct dropped dropped = {.object = object};
+    derivation_remove(&slot->node);
+    struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
+    if (badge != nullptr && --badge->handles == 0)
+        dropped.badge = badge;
+    dropped.was_owner = object->type == OBJECT_ENDPOINT && (slot->rights & RIGHT_OWNER) != 0;
+    atomic_store_explicit(&slot->object, nullptr, memory_order_release);
+    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    atomic_thread_fence(memory_order_release); /* before rights and badge of the next handle; pairs with cspace_lookup's */
+    return dropped;
+}
+
+/* Empties the slot if it still holds (object, generation). */
+static bool slot_drop(struct slot *slot, struct object *object, uint32_t generation)
+{
+    spinlock_acquire(&object->lock);
+    bool is_same = slot_holds(slot, object, generation);
+    struct dropped dropped = {};
+    if (is_same)
+        dropped = slot_empty(slot);
+    spinlock_release(&object->lock);
+    if (is_same) {
+        slot_give_back(slot);
+        drop(dropped);
+    }
+    return is_same;
+}
+
+status_t cspace_insert(struct cspace *cspace, struct object *object, const struct cap *parent, uint32_t rights,
+                       struct badge *badge, handle_t *out_handle)
+{
+    struct slot *slot;
+    status_t status = slot_take(cspace, &slot);
+    if (status != OK)
+        return status;
+    spinlock_acquire(&object->lock);
+    bool is_ok = object_is_alive(object) && (parent == nullptr || slot_holds(parent->slot, object, parent->generation));
+    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    if (is_ok) {
+        object_get(object);
+        if (badge == nullptr && parent != nullptr)
+            badge = atomic_load_explicit(&parent->slot->badge, memory_order_relaxed);
+        atomic_store_explicit(&slot->rights, rights, memory_order_relaxed);
+        atomic_store_explicit(&slot->badge, badge, memory_order_relaxed);
+        if (badge != nullptr)
+            badge->handles++;
+        if (object->type == OBJECT_ENDPOINT && (rights & RIGHT_OWNER) != 0)
+            atomic_fetch_add(&((struct endpoint *)object)->owner_count, 1);
+        derivation_insert(parent != nullptr ? &parent->slot->node : &object->root, &slot->node);
+        *out_handle = handle_of(slot);
+        atomic_store(&slot->object, object);
+    }
+    spinlock_release(&object->lock);
+    if (!is_ok) {
+        slot_give_back(slot);
+        return ERROR_STALE_HANDLE;
+    }
+    /* The table may have been closed since slot_take(), and the closer be past this slot: it closed first and then looks at the
+     * slots, we filled first and then look. */
+    if (atomic_load(&cspace->is_closed)) {
+        (void)slot_drop(slot, object, generation);
+        return ERROR_STALE_HANDLE;
+    }
+    return OK;
+}
+
+status_t cspace_remove(struct cspace *cspace, handle_t handle)
+{
+    struct cap cap;
+    status_t status = cspace_lookup(cspace, handle, &cap);
+    if (status != OK)
+        return status;
+    return slot_drop(cap.slot, cap.object, (uint32_t)(handle >> 32)) ? OK : ERROR_STALE_HANDLE;
+}
+
+status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to, bool is_move, handle_t *out_handle)
+{
+    struct cap cap;
+    status_t status = cspace_lookup(from, handle, &cap);
+    if (status != OK)
+        return status;
+    uint32_t right = is_move ? RIGHT_MOVE : RIGHT_COPY;
+    if ((cap.rights & right) == 0)
+        return ERROR_MISSING_RIGHT;
+    status = cspace_insert(to, cap.object, &cap, cap.rights, nullptr, out_handle);
+    if (status != OK)
+        return status;
+    /* Moving: the copy was derived from the source; deleting the source makes the copy take its place in the tree. */
+    if (is_move && !slot_drop(cap.slot, cap.object, (uint32_t)(handle >> 32))) {
+        status_t undone = cspace_remove(to, *out_handle);
+        (void)undone; /* it may be revoked already: the same result */
+        return ERROR_STALE_HANDLE;
+    }
+    return OK;
+}
+
+bool object_revoke_step(struct object *object, struct slot *slot, uint64_t generation)
+{
+    for (uint32_t done = 0; done < 64; done++) {
+        spinlock_acquire(&object->lock);
+        struct derivation_node *root = &object->root;
+        if (slot != nullptr) {
+            if (!slot_holds(slot, object, (uint32_t)generation)) {
+                spinlock_release(&object->lock);
+                return false;
+            }
+            root = &slot->node;
+        }
+        struct derivation_node *first = root->child;
+        if (first == nullptr) {
+            spinlock_release(&object->lock);
+            return false;
+        }
+        struct slot *victim = container_of(first, struct slot, node);
+        struct dropped dropped = slot_empty(victim);
+        spinlock_release(&object->lock);
+        slot_give_back(victim);
+        drop(dropped);
+    }
+    return true;
+}
+
+bool cspace_close_step(struct cspace *cspace)
+{
+    spinlock_acquire(&cspace->lock);
+    atomic_store(&cspace->is_closed, true);
+    spinlock_release(&cspace->lock);
+    uint32_t count = atomic_load(&cspace->slot_count);
+    for (uint32_t done = 0; done < 256; done++) {
+        uint32_t index = atomic_load(&cspace->clear_cursor);
+        if (index >= count)
+            return false;
+        if (!atomic_compare_exchange_strong(&cspace->clear_cursor, &index, index + 1))
+            continue; /* another CPU took this one */
+        struct slot *slot = slot_at(cspace, index);
+        /* Generation first: with the object of an older one the two would not match, and the handle would stay. */
+        uint32_t generation = atomic_load(&slot->generation);
+        struct object *object = atomic_load(&slot->object);
+        if (object != nullptr)
+            (void)slot_drop(slot, object, generation);
+    }
+    return true;
+}
+
+static void cspace_class_kill(struct object *object)
+{
+    while (cspace_close_step((struct cspace *)object))
+        ;
+}
+
+static bool cspace_class_destroy(struct object *object)
+{
+    struct cspace *cspace = (struct cspace *)object;
+    if (cspace->pages == nullptr)
+        return true;
+    for (uint32_t i = 0; i < cspace->slot_count / SLOTS_PER_PAGE; i++)
+        untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages[i]));
+    untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages));
+    return true;
+}
+
+const struct object_class cspace_class = {.kill = cspace_class_kill, .destroy = cspace_class_destroy};
+
+/* ---- Methods ---- */
+
+status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspace **out_cspace)
+{
+    struct cspace *cspace;
+    status_t status = object_create(untyped, OBJECT_CSPACE, sizeof(struct cspace), (void **)&cspace);
+    if (status != OK)
+        return status;
+    cspace->slot_limit = slot_limit;
+    paddr_t page;
+    status = untyped_page_alloc(untyped, OBJECT_CSPACE, &page);
+    if (status != OK) {
+        object_put(&cspace->object);
+        return status;
+    }
+    cspace->pages = phys_to_virt(page);
+    *out_cspace = cspace;
+    return OK;
+}
+
+status_t untyped_create_cspace(struct invocation *inv, struct untyped *self, uint32_t slot_limit, handle_t *out_cspace)
+{
+    if (slot_limit == 0 || slot_limit > CSPACE_SLOTS_MAX)
+        return ERROR_BAD_ARGUMENT;
+    struct cspace *cspace;
+    status_t status = cspace_create(self, slot_limit, &cspace);
+    return status == OK ? invocation_give(inv, &cspace->object, RIGHTS_ALL, out_cspace) : status;
+}
+
+status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t *out_handle)
+{
+    struct cap cap;
+    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    if (status != OK)
+        return status;
+    if ((cap.rights & RIGHT_COPY) == 0)
+        return ERROR_MISSING_RIGHT;
+    return cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
+}
+
+static void badge_free(struct deferred *deferred)
+{
+    struct badge *badge = container_of(deferred, struct badge, deferred);
+    struct untyped *untyped = badge->untyped;
+    struct endpoint *endpoint = badge->endpoint;
+    untyped_cell_free(untyped, OBJECT_ENDPOINT, badge, sizeof(struct badge));
+    object_put(&untyped->object);
+    object_put(&endpoint->object);
+}
+
+void badge_release(struct badge *badge)
+{
+    quiesce_defer(&badge->deferred, badge_free);
+}
+
+status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t badge_value,
+                     uint64_t *out_handle)
+{
+    struct cap cap;
+    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    if (status != OK)
+        return status;
+    if ((cap.rights & RIGHT_MINT) == 0)
+        return ERROR_MISSING_RIGHT;
+    if (badge_value == 0)
+        return cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
+    if (cap.object->type != OBJECT_ENDPOINT)
+        return ERROR_WRONG_TYPE;
+    if (cap.badge != 0)
+        return ERROR_ALREADY;
+    if ((cap.rights & RIGHT_OWNER) == 0)
+        return ERROR_MISSING_RIGHT;
+    struct untyped *untyped = inv->cspace->object.untyped; /* the minter pays */
+    struct badge *badge = untyped_cell_alloc(untyped, OBJECT_ENDPOINT, sizeof(struct badge));
+    if (badge == nullptr)
+        return ERROR_NO_MEMORY;
+    badge->value = badge_value;
+    badge->handles = 1; /* ours, until the handle is made or refused */
+    badge->endpoint = (struct endpoint *)cap.object;
+    badge->untyped = untyped;
+    object_get(&untyped->object);
+    object_get(cap.object);
+    status = cspace_insert(self, cap.object, &cap, cap.rights & rights & ~(uint32_t)RIGHT_OWNER, badge, out_handle);
+    spinlock_acquire(&cap.object->lock);
+    bool is_last = --badge->handles == 0;
+    spinlock_release(&cap.object->lock);
+    if (is_last && status == OK)
+        reap_badge(badge); /* somebody was quick to delete it */
+    else if (is_last)
+        badge_release(badge);
+    return status;
+}
+
+status_t cspace_move(struct invocation *inv, struct cspace *self, uint64_t source, uint64_t *out_handle)
+{
+    return cspace_transfer(inv->cspace, source, self, true, out_handle);
+}
+
+status_t cspace_revoke(struct invocation *inv, struct cspace *self, uint64_t target)
+{
+    (void)inv;
+    struct cap cap;
+    status_t status = cspace_lookup(self, target, &cap);
+    if (status != OK)
+        return status;
+    if ((cap.rights & RIGHT_REVOKE) == 0)
+        return ERROR_MISSING_RIGHT;
+    return object_revoke_step(cap.object, cap.slot, target >> 32) ? ERROR_RESTART : OK;
+}
+
+status_t cspace_delete(struct invocation *inv, struct cspace *self, uint64_t target)
+{
+    (void)inv;
+    return cspace_remove(self, target);
+}
+
+status_t cspace_destroy(struct invocation *inv, struct cspace *self, uint64_t target)
+{
+    (void)inv;
+    struct cap cap;
+    status_t status = cspace_lookup(self, target, &cap);
+    if (status != OK)
+        return status;
+    if ((cap.rights & RIGHT_DESTROY) == 0)
+        return ERROR_MISSING_RIGHT;
+    if (cap.object == &untyped_root->object)
+        return ERROR_BUSY;
+    if (cap.object->type == OBJECT_UNTYPED && untyped_kill_step((struct untyped *)cap.object))
+        return ERROR_RESTART;
+    object_kill(cap.object);
+    return OK;
+}
+
+status_t cspace_inspect(struct invocation *inv, struct cspace *self, uint64_t target, uint32_t *out_type, uint32_t *out_rights,
+                        uint64_t *out_badge, uint64_t *out_object_id)
+{
+    (void)inv;
+    struct cap cap;
+    status_t status = cspace_lookup(self, target, &cap);
+    if (status != OK)
+        return status;
+    *out_type = cap.object->type;
+    *out_rights = cap.rights;
+    *out_badge = cap.badge;
+    *out_object_id = cap.object->id;
+    return OK;
+}
+
+status_t cspace_info(struct invocation *inv, struct cspace *self, uint32_t *out_used, uint32_t *out_limit)
+{
+    (void)inv;
+    spinlock_acquire(&self->lock);
+    *out_used = self->used_count;
+    *out_limit = self->slot_limit;
+    spinlock_release(&self->lock);
+    return OK;
+}

@@ -1,0 +1,89 @@
+/*
+ * Tables of handles and the derivation tree (cap/cspace.c, cap/derivation.c).
+ *
+ * Look-ups take no lock: a slot's generation is read before and after its contents, and slots, badges and objects stay readable
+ * for the rest of the kernel entry (quiesce.h). A slot's contents change only under its object's lock; a table's lock guards its
+ * free list and directory. Order: object->lock, then cspace->lock, then untyped->lock. Emptying a slot may be done with any lock
+ * but its object's and its table's held: what follows from the last owner's or badge's end is left to reap_run().
+ */
+#pragma once
+#include <kernel/object.h>
+
+struct cspace;
+struct endpoint;
+
+/* A badge is a counted record: when its last handle goes, its endpoint hears BADGE_GONE. Guarded by the endpoint's object lock. */
+struct badge {
+    struct deferred deferred;
+    uint64_t value;
+    uint64_t handles;
+    struct endpoint *endpoint;   /* counted */
+    struct untyped *untyped;     /* charged; counted */
+    struct list_node gone_node;  /* endpoint's list of notices to deliver */
+};
+
+struct slot {
+    struct object *_Atomic object; /* nullptr = free */
+    _Atomic uint32_t generation;   /* of the handle that names the contents, or of the next one */
+    _Atomic uint32_t rights;
+    struct badge *_Atomic badge;
+    struct derivation_node node;   /* node.child links free slots */
+    struct cspace *cspace;
+    uint32_t index;
+    uint32_t reserved;
+};
+static_assert(sizeof(struct slot) == 64);
+
+constexpr uint32_t SLOTS_PER_PAGE = PAGE_SIZE / sizeof(struct slot); /* 64 */
+constexpr uint32_t CSPACE_PAGES_MAX = 512;
+constexpr uint32_t CSPACE_SLOTS_MAX = CSPACE_PAGES_MAX * SLOTS_PER_PAGE; /* 32768 */
+
+struct cspace {
+    struct object object;
+    struct spinlock lock;
+    uint32_t slot_limit;
+    _Atomic uint32_t slot_count;           /* slots that exist; grows by pages */
+    uint32_t used_count;                   /* changed under lock */
+    struct slot *free GUARDED_BY(&lock);
+    struct slot **pages;                   /* one directory page */
+    _Atomic uint32_t process_count;        /* not ended, that use it: the last one closes it */
+    _Atomic bool is_closed;                /* its process ended: nothing can be put in any more; set under the lock */
+    _Atomic uint32_t clear_cursor;         /* cspace_close_step's progress; two CPUs may be at it */
+};
+
+/* What a handle resolved to. The object is not counted: valid for this kernel entry. */
+struct cap {
+    struct object *object;
+    struct slot *slot;
+    uint32_t rights;
+    uint32_t generation;
+    uint64_t badge;
+};
+
+extern const struct object_class cspace_class;
+
+[[nodiscard]] status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspace **out_cspace);
+[[nodiscard]] status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap);
+
+/* The first handle in use at slot *index or above; moves *index to its slot. NOT_FOUND when there is none. */
+[[nodiscard]] status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handle, struct cap *out_cap);
+
+/* Puts a handle to `object` in the table: derived from `parent` (whose rights are already folded into the argument), or top-level
+ * when parent is nullptr. It gets the parent's badge, or `badge` when that is not nullptr. STALE_HANDLE when the parent went away
+ * meanwhile. Takes a reference to the object. */
+[[nodiscard]] status_t cspace_insert(struct cspace *cspace, struct object *object, const struct cap *parent, uint32_t rights,
+                                     struct badge *badge, handle_t *out_handle);
+[[nodiscard]] status_t cspace_remove(struct cspace *cspace, handle_t handle);
+/* Copies or moves a looked-up handle into another table (messages, cspace.copy/move). */
+[[nodiscard]] status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to, bool is_move, handle_t *out_handle);
+/* Empties the table; nothing can be inserted any more. A bounded number of slots; true when something is left. */
+bool cspace_close_step(struct cspace *cspace);
+/* Removes handles of the object: all derived from `slot`, or all when nullptr. Bounded; true when something is left. */
+bool object_revoke_step(struct object *object, struct slot *slot, uint64_t generation);
+
+/* Frees a badge record after a grace period; no handle carries it any more. */
+void badge_release(struct badge *badge);
+
+void derivation_init_root(struct derivation_node *root);
+void derivation_insert(struct derivation_node *parent, struct derivation_node *node);
+void derivation_remove(struct derivation_node *node); /* its children become its parent's */

@@ -1,0 +1,49 @@
+/* One system call (or one submitted operation) on its way through the generated dispatcher (abi_dispatch.c). */
+#pragma once
+#include <kernel/cap.h>
+
+struct thread;
+
+/* Internal results of a handler, above all statuses a user can see. */
+constexpr status_t STATUS_BLOCKED = 0x40000001; /* the thread waits; whoever wakes it writes its result registers */
+constexpr status_t STATUS_NO_RESULT = 0x40000002; /* result registers were written by the handler, or the thread is gone */
+
+struct invocation {
+    void *self;                  /* the object as its own type */
+    struct object *object;
+    struct thread *thread;       /* the caller */
+    struct cspace *cspace;       /* the caller's table */
+    uint64_t op;
+    uint64_t aux;                /* deadline, or reply token */
+    uint32_t rights;
+    uint32_t out_count;
+    uint64_t badge;
+    bool is_submitted;           /* from a ring: may not block */
+    bool is_committed;           /* had effects: must not be made again for want of memory */
+    uint64_t words[12];
+    uint64_t out[12];
+    handle_t handle;             /* that was invoked */
+};
+
+typedef status_t (*kernel_method_fn)(struct invocation *inv);
+/* Flags above the shape. A raw method takes a message of any size. */
+enum : uint32_t { METHOD_BLOCKING = 1u << 31, METHOD_RAW = 1u << 30 };
+constexpr uint32_t METHOD_SHAPE_MASK = 0x7FFFFF; /* of op: method, interface, words, handles */
+constexpr uint32_t KERNEL_METHODS_MAX = 16;      /* of one interface */
+struct kernel_method {
+    kernel_method_fn fn;
+    uint32_t right;
+    uint32_t shape; /* what op has under METHOD_SHAPE_MASK (raw: method and interface only), and flags; 0 = no such method */
+};
+extern const struct kernel_method kernel_methods[32][KERNEL_METHODS_MAX]; /* by object type and method id */
+
+/* Looks up inv->handle and runs the method inv->op names: checks in the order abi/README.md gives. */
+[[nodiscard]] status_t invocation_run(struct invocation *inv);
+
+/* Resolves a handle argument: type and rights checked. The object is valid for this kernel entry. */
+[[nodiscard]] status_t invocation_handle(struct invocation *inv, uint64_t value, enum object_type type, uint32_t rights,
+                                         struct cap *out_cap);
+/* The object of a cap or invocation as its own type (struct thread keeps its frame first). */
+void *object_self(struct object *object);
+/* Gives a freshly created object (refs = 1, the caller's) to the calling process as a top-level handle; on failure the object dies. */
+[[nodiscard]] status_t invocation_give(struct invocation *inv, struct object *object, uint32_t rights, handle_t *out_handle);

@@ -1,0 +1,36 @@
+/* The process object: address space, handles, threads, and how it ended. */
+#pragma once
+#include <arch/arch.h>
+#include <kernel/thread.h>
+
+enum process_state : uint32_t { PROCESS_ALIVE, PROCESS_ENDING, PROCESS_ENDED };
+
+struct process {
+    struct object object;
+    struct spinlock lock;
+    struct vspace *vspace;          /* counted */
+    struct cspace *cspace;          /* counted */
+    struct list threads GUARDED_BY(&lock);
+    uint32_t thread_count GUARDED_BY(&lock);
+    enum process_state state;       /* changed under lock, only forwards; a stale read is an earlier state */
+    uint32_t exit_cause;
+    int32_t exit_status;
+    struct wait_queue waiters;
+    struct list_node all_node;      /* process_all, process_all_lock */
+    uint64_t start_ns, cpu_ns;      /* cpu_ns: of ended threads */
+    char name[16];
+    struct tess_crash_record crash;
+    bool has_crash;
+};
+
+extern const struct object_class process_class;
+extern struct list process_all;
+extern struct spinlock process_all_lock;
+
+[[nodiscard]] status_t process_create(struct untyped *untyped, struct vspace *vspace, struct cspace *cspace, const char name[16],
+                                      struct process **out_process);
+/* Ends it: the first cause counts. Its threads end when they next would run. */
+void process_end(struct process *process, uint32_t cause, int32_t status);
+void process_thread_finished(struct process *process, struct thread *thread);
+void process_describe(struct process *process, struct tess_process_info *out_info);
+void process_crash(struct thread *thread, const struct fault *fault);

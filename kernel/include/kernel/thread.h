@@ -1,0 +1,103 @@
+/*
+ * Threads and how they wait.
+ *
+ * wait_word = sequence << 8 | state. A thread waits by publishing (sequence + 1, WAIT_BLOCKED); whoever wants to end the wait
+ * (event, peer, timeout, kill, interrupt) first wins the compare-and-swap to WAIT_WOKEN, then alone owns the thread: it unlinks it from
+ * its queue, disarms its timer, writes its result registers and makes it ready. (thread, sequence) names one wait for ever, so a
+ * late reply or an old timer can never end a later wait. Because the kernel never blocks on a stack, a published thread may run
+ * on another CPU at once: after publishing, its old CPU does not touch it.
+ */
+#pragma once
+#include <arch/frame.h>
+#include <kernel/object.h>
+#include <kernel/timer.h>
+
+struct process;
+struct memory;
+struct ring;
+
+enum wait_state : uint8_t { WAIT_NONE, WAIT_BLOCKED, WAIT_WOKEN };
+enum : uint32_t { THREAD_PENDING_KILL = 1, THREAD_PENDING_SUSPEND = 2, THREAD_PENDING_INTERRUPT = 4 };
+
+struct wait_queue {
+    struct spinlock *lock; /* the owner's */
+    struct list waiters;   /* struct thread, wait_node */
+};
+
+struct thread {
+    struct arch_frame frame; /* must be first: the entry code saves user registers here */
+    struct object object;
+
+    /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
+    _Atomic uint64_t wait_word;
+    struct wait_queue *wait_queue;  /* nullptr: linked nowhere (waits for a reply, sleeps) */
+    struct object *wait_object;     /* counted: keeps the queue's memory */
+    struct list_node wait_node;
+    uint64_t wait_arg;
+    uint64_t wait_deadline_ns;
+    struct timer timer;
+
+    /* Messages. */
+    struct tess_message_page *message; /* direct-map address of the pinned page */
+    struct memory *message_memory;     /* counted, pinned */
+    struct object *caller;             /* the thread whose call this one owes a reply; counted */
+    uint64_t caller_sequence;
+    uint64_t call_op, call_badge;      /* of the message it waits to have taken: op with rights << 32 */
+
+    /* Scheduling. */
+    struct spinlock lock;           /* is_parked, against resume and kill */
+    bool is_parked GUARDED_BY(&lock);
+    bool is_started;                /* set once, under lock */
+    bool is_finished;
+    bool was_killed;                /* process->lock: process_end told it */
+    _Atomic uint32_t pending;       /* THREAD_PENDING_* */
+    _Atomic uint32_t cpu;           /* runs or last ran on */
+    _Atomic bool is_running;
+    struct list_node run_node;      /* run queue; its lock */
+    uint64_t affinity;              /* CPUs 0..63 (bit 63 stands for the rest) */
+    uint64_t run_start_ns, cpu_ns;
+    void *fpu;                      /* save area, or nullptr: no FPU */
+
+    struct process *process;        /* counted */
+    struct list_node process_node;
+    uint64_t tls;
+};
+
+extern const struct object_class thread_class;
+
+static inline struct thread *thread_from_object(struct object *object)
+{
+    return container_of(object, struct thread, object);
+}
+
+/* Begins a wait of the current thread: the queue's lock (if any) is held, the caller links the thread and then calls this.
+ * From here on the thread may run elsewhere, and even wait for something else: return STATUS_BLOCKED. Returns the wait's sequence. */
+uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns);
+/* After publishing, with no lock held: notices a kill or interrupt that came just before. */
+void thread_wait_recheck(struct thread *thread);
+/* Tries to become the one who ends the wait (thread, sequence); `any` takes the present wait whatever its sequence. */
+bool thread_wait_claim(struct thread *thread, uint64_t sequence);
+bool thread_wait_claim_any(struct thread *thread);
+static inline uint64_t thread_wait_sequence(struct thread *thread)
+{
+    return atomic_load_explicit(&thread->wait_word, memory_order_acquire) >> 8;
+}
+/* After a successful claim and after unlinking: disarms the timer, drops wait_object, sets the status. The thread is then the
+ * caller's: sched_ready() or a direct switch. */
+void thread_wait_finish(struct thread *thread, status_t status);
+/* Undoes a claim: the wait goes on, now linked nowhere (its message was taken, it waits for the reply). */
+void thread_wait_unclaim(struct thread *thread);
+/* Undoes a claim with the thread back on its queue, exactly as it was, in two steps: the first with the queue's lock held, so that
+ * nobody finds the thread queued but not waiting; the second (with the first's result) with no lock held. */
+uint64_t thread_wait_restore_locked(struct thread *thread);
+void thread_wait_restored(struct thread *thread, uint64_t sequence);
+/* Ends whatever the thread waits for with `status` (timeout, kill, interrupt); false when it does not wait. */
+bool thread_wait_cancel(struct thread *thread, status_t status);
+
+[[nodiscard]] status_t thread_create(struct untyped *untyped, struct process *process, struct memory *message, uint64_t offset,
+                                     uint32_t flags, struct thread **out_thread);
+/* False when it was started before: nothing changed. */
+bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls);
+void thread_stop_clock(struct thread *thread);  /* it stops running on this CPU: its time is added up */
+void thread_kill(struct thread *thread);        /* asynchronous: it ends when it next would run */
+void thread_finish(struct thread *thread);      /* by the scheduler: the thread will never run again */

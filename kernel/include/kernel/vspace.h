@@ -1,0 +1,61 @@
+/*
+ * The address space: regions (which memory is mapped where) in a tree, page tables filled on demand.
+ * Order: vspace->lock, then memory->lock, then untyped->lock. TLB shootdowns are waited for with vspace->lock held.
+ */
+#pragma once
+#include <arch/arch.h>
+#include <kernel/memory.h>
+#include <tess/tree.h>
+
+struct region {
+    struct tree_node tree_node;    /* vspace->regions by start */
+    struct list_node memory_node;  /* memory->regions; guarded by memory->lock */
+    vaddr_t start, end;
+    struct memory *memory;         /* counted; nullptr = its memory is gone: scratch page */
+    uint64_t link_number;          /* order of linking to memory->regions; parts of a split region share it */
+    uint64_t offset_pages;
+    uint32_t prot, max_prot;       /* PROT_* */
+    struct vspace *vspace;
+};
+
+struct vspace {
+    struct object object;
+    struct spinlock lock;
+    struct tree regions GUARDED_BY(&lock);
+    paddr_t root;
+    paddr_t scratch;               /* page shown where a memory is gone; 0 = not needed yet */
+    uint64_t mapped_pages GUARDED_BY(&lock);
+    bool is_destroyed;             /* set once, under lock */
+    _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations */
+};
+
+extern const struct object_class vspace_class;
+
+[[nodiscard]] status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace);
+/* Kernel-internal form of vspace.map; prot and max_prot are PROT_* without PROT_USER. address 0 = anywhere. */
+[[nodiscard]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size,
+                                         vaddr_t address, bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address);
+/* Resolves a user access; OK, BAD_ADDRESS, or NO_MEMORY. */
+[[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
+/* memory_kill: takes the memory out of every mapping. */
+void vspace_orphan_regions(struct memory *memory);
+/* memory.decommit: takes pages [first, first + count) out of every mapping and gives them back. BUSY while pinned. */
+[[nodiscard]] status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count);
+bool vspace_is_loaded_elsewhere(struct vspace *vspace);
+void vspace_activate(struct vspace *vspace); /* on this CPU; nullptr = kernel only */
+
+/* Copies between kernel memory and a user's address space through the direct map: the kernel never dereferences a user address.
+ * Faults on anonymous memory are resolved in place. BAD_ADDRESS or NO_MEMORY; a partial copy may have happened. */
+[[nodiscard]] status_t user_copy_in(struct vspace *vspace, void *to, vaddr_t from, uint64_t size);
+[[nodiscard]] status_t user_copy_out(struct vspace *vspace, vaddr_t to, const void *from, uint64_t size);
+
+/* smp/shootdown.c: makes all CPUs in the vspace's mask forget [start, start + count pages). */
+constexpr uint64_t SHOOTDOWN_ALL = UINT64_MAX >> PAGE_SHIFT; /* as count_pages: everything, also cached page-table levels */
+void tlb_shootdown(struct vspace *vspace, vaddr_t start, uint64_t count_pages);
+/* Round waiting in idle: shootdowns then leave a note instead of an interrupt. */
+void smp_tlb_idle_begin(void);
+void smp_tlb_idle_end(void);
+/* Serves requests of other CPUs; called by interrupt and by waiting loops. Takes no lock. */
+void smp_poll(void);
+/* Asks another CPU to reschedule. */
+void smp_kick(uint32_t cpu_index);

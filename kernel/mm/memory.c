@@ -1,0 +1,339 @@
+/*
+ * Memory objects. Pages of an anonymous object hang in an array of 8 inside the object, or in a radix tree of 512-entry nodes
+ * whose depth is fixed by the size; nodes and pages are charged to the object's untyped. Lock: memory->lock, after vspace->lock.
+ */
+#include <kernel/abi_dispatch.h>
+#include <kernel/page.h>
+#include <kernel/process.h>
+#include <kernel/untyped.h>
+#include <kernel/vspace.h>
+#include <tess/string.h>
+
+constexpr uint64_t MEMORY_PAGES_MAX = (1ull << 40) >> PAGE_SHIFT;
+constexpr uint64_t COPY_MAX = 1 << 20;
+
+/* The place that holds the address of page `index`; nullptr when a node is missing (and could not be or was not allocated). */
+static paddr_t *page_place(struct memory *memory, uint64_t index, bool allocate)
+{
+    if (memory->depth == 0)
+        return &memory->pages[index];
+    paddr_t *place = &memory->root;
+    for (uint32_t level = memory->depth; level > 0; level--) {
+        if (*place == 0) {
+            paddr_t node;
+            if (!allocate || untyped_page_alloc(memory->object.untyped, OBJECT_MEMORY, &node) != OK)
+                return nullptr;
+            *place = node;
+        }
+        place = (paddr_t *)phys_to_virt(*place) + ((index >> (9 * (level - 1))) & 511);
+    }
+    return place;
+}
+
+status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate, paddr_t *out_page)
+{
+    if (memory->kind != MEMORY_KIND_ANONYMOUS) {
+        *out_page = memory->run + (index << PAGE_SHIFT);
+        return OK;
+    }
+    paddr_t *place = page_place(memory, index, allocate);
+    if (place == nullptr)
+        return allocate ? ERROR_NO_MEMORY : ERROR_NOT_FOUND;
+    if (*place == 0) {
+        if (!allocate)
+            return ERROR_NOT_FOUND;
+        status_t status = untyped_page_alloc(memory->object.untyped, OBJECT_MEMORY, place);
+        if (status != OK)
+            return status;
+        memory->committed_pages++;
+    }
+    *out_page = *place;
+    return OK;
+}
+
+uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index)
+{
+    if (memory->depth == 0)
+        return memory->pages[index] == 0;
+    paddr_t place = memory->root;
+    for (uint32_t level = memory->depth; place != 0; level--) {
+        if (level == 0)
+            return 0;
+        place = ((paddr_t *)phys_to_virt(place))[(index >> (9 * (level - 1))) & 511];
+        if (place == 0) {
+            uint64_t span = 1ull << (9 * (level - 1));
+            return span - (index & (span - 1));
+        }
+    }
+    return memory->size_pages - index;
+}
+
+void memory_page_forget_locked(struct memory *memory, uint64_t index)
+{
+    *page_place(memory, index, false) = 0;
+    memory->committed_pages--;
+}
+
+static status_t commit_range(struct memory *memory, uint64_t first, uint64_t count) REQUIRES(&memory->lock)
+{
+    for (uint64_t i = first; i < first + count; i++) {
+        paddr_t page;
+        status_t status = memory_page_locked(memory, i, true, &page);
+        if (status != OK)
+            return status;
+    }
+    return OK;
+}
+
+status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t flags, struct memory **out_memory)
+{
+    struct memory *memory;
+    status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)&memory);
+    if (status != OK)
+        return status;
+    list_init(&memory->regions);
+    memory->size_pages = size_pages;
+    memory->kind = MEMORY_KIND_ANONYMOUS;
+    if (flags & MEMORY_CONTIGUOUS) {
+        status = untyped_charge(untyped, size_pages);
+        if (status == OK) {
+            paddr_t run = page_alloc_run(size_pages);
+            if (run == 0) {
+                untyped_uncharge(untyped, size_pages);
+                status = ERROR_NO_CONTIGUOUS;
+            } else {
+                for (uint64_t i = 0; i < size_pages; i++)
+                    page_zero(phys_to_virt(run + (i << PAGE_SHIFT)));
+                memory->kind = MEMORY_KIND_RUN;
+                memory->run = run;
+                spinlock_acquire(&memory->lock);
+                memory->committed_pages = size_pages;
+                spinlock_release(&memory->lock);
+                atomic_fetch_add(&object_pages[OBJECT_MEMORY], size_pages);
+            }
+        }
+    } else {
+        while (memory->depth == 0 ? size_pages > MEMORY_INLINE_PAGES : size_pages > 1ull << (9 * memory->depth))
+            memory->depth++;
+        if (flags & MEMORY_COMMITTED) {
+            spinlock_acquire(&memory->lock);
+            status = commit_range(memory, 0, size_pages);
+            spinlock_release(&memory->lock);
+        }
+    }
+    if (status != OK) {
+        object_put(&memory->object);
+        return status;
+    }
+    *out_memory = memory;
+    return OK;
+}
+
+status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages,
+                             struct memory **out_memory)
+{
+    struct memory *memory;
+    status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)&memory);
+    if (status != OK)
+        return status;
+    list_init(&memory->regions);
+    memory->size_pages = size_pages;
+    memory->kind = kind;
+    memory->run = run;
+    *out_memory = memory;
+    return OK;
+}
+
+status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)
+{
+    spinlock_acquire(&memory->lock);
+    status_t status = memory->kind == MEMORY_KIND_DEVICE || memory->kind == MEMORY_KIND_FIXED
+                          ? ERROR_BAD_ARGUMENT
+                          : commit_range(memory, first, count);
+    if (status == OK)
+        memory->pin_count++;
+    spinlock_release(&memory->lock);
+    return status;
+}
+
+void memory_unpin(struct memory *memory)
+{
+    spinlock_acquire(&memory->lock);
+    memory->pin_count--;
+    spinlock_release(&memory->lock);
+}
+
+/* Frees pages [*cursor..) of the radix tree below `place`, at most *budget of them; true when all are gone. */
+static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uint32_t *budget)
+{
+    if (*place == 0)
+        return true;
+    if (level > 0) {
+        paddr_t *entries = phys_to_virt(*place);
+        for (uint32_t i = 0; i < 512; i++)
+            if (!free_tree(memory, &entries[i], level - 1, budget))
+                return false;
+    }
+    if (*budget == 0)
+        return false;
+    (*budget)--;
+    untyped_page_free(memory->object.untyped, OBJECT_MEMORY, *place);
+    *place = 0;
+    return true;
+}
+
+static void memory_kill(struct object *object)
+{
+    vspace_orphan_regions((struct memory *)object);
+}
+
+static bool memory_destroy(struct object *object)
+{
+    struct memory *memory = (struct memory *)object;
+    uint32_t budget = 512;
+    if (memory->kind == MEMORY_KIND_RUN) {
+        page_free_run(memory->run, memory->size_pages);
+        atomic_fetch_sub(&object_pages[OBJECT_MEMORY], memory->size_pages);
+        untyped_uncharge(object->untyped, memory->size_pages);
+    } else if (memory->kind == MEMORY_KIND_ANONYMOUS && memory->depth == 0) {
+        for (uint32_t i = 0; i < MEMORY_INLINE_PAGES; i++)
+            (void)free_tree(memory, &memory->pages[i], 0, &budget);
+    } else if (memory->kind == MEMORY_KIND_ANONYMOUS) {
+        return free_tree(memory, &memory->root, memory->depth, &budget);
+    }
+    return true;
+}
+
+const struct object_class memory_class = {.kill = memory_kill, .destroy = memory_destroy};
+
+/* ---- Methods ---- */
+
+status_t untyped_create_memory(struct invocation *inv, struct untyped *self, uint64_t size_bytes, uint32_t flags,
+                               handle_t *out_memory)
+{
+    uint64_t pages = size_bytes / PAGE_SIZE + (size_bytes % PAGE_SIZE != 0);
+    if (pages == 0 || pages > MEMORY_PAGES_MAX || (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED)) != 0)
+        return ERROR_BAD_ARGUMENT;
+    struct memory *memory;
+    status_t status = memory_create(self, pages, flags, &memory);
+    return status == OK ? invocation_give(inv, &memory->object, RIGHTS_ALL, out_memory) : status;
+}
+
+status_t memory_info(struct invocation *inv, struct memory *self, uint64_t *out_size_bytes, uint64_t *out_committed_pages,
+                     uint32_t *out_flags, uint32_t *out_is_device)
+{
+    (void)inv;
+    *out_size_bytes = self->size_pages << PAGE_SHIFT;
+    spinlock_acquire(&self->lock);
+    *out_committed_pages = self->committed_pages;
+    spinlock_release(&self->lock);
+    *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS : 0;
+    *out_is_device = self->kind == MEMORY_KIND_DEVICE;
+    return OK;
+}
+
+static bool is_range_inside(const struct memory *memory, uint64_t offset, uint64_t size)
+{
+    uint64_t end;
+    return !ckd_add(&end, offset, size) && end <= memory->size_pages << PAGE_SHIFT;
+}
+
+/* Copies one page's part through a bounce buffer of bounded size, so that neither lock is held across the other's fault. */
+static status_t copy(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t address, uint64_t size, bool is_write)
+{
+    if (self->kind == MEMORY_KIND_DEVICE)
+        return ERROR_UNSUPPORTED;
+    if (size > COPY_MAX || !is_range_inside(self, offset, size))
+        return ERROR_BAD_ARGUMENT;
+    if (is_write && self->kind == MEMORY_KIND_FIXED)
+        return ERROR_UNSUPPORTED;
+    struct vspace *vspace = inv->thread->process->vspace;
+    uint8_t bounce[512];
+    while (size != 0) {
+        uint64_t part = min_u64(size, min_u64((uint64_t)sizeof(bounce), PAGE_SIZE - (offset & (PAGE_SIZE - 1))));
+        status_t status = is_write ? user_copy_in(vspace, bounce, address, part) : OK;
+        if (status != OK)
+            return status;
+        spinlock_acquire(&self->lock);
+        paddr_t page;
+        status = memory_page_locked(self, offset >> PAGE_SHIFT, is_write, &page);
+        if (status == OK) {
+            uint8_t *data = (uint8_t *)phys_to_virt(page) + (offset & (PAGE_SIZE - 1));
+            if (is_write) {
+                memcpy(data, bounce, part);
+                arch_icache_sync(data, part);
+            } else {
+                memcpy(bounce, data, part);
+            }
+        } else if (status == ERROR_NOT_FOUND) {
+            memset(bounce, 0, part);
+            status = OK;
+        }
+        spinlock_release(&self->lock);
+        if (status == OK && !is_write)
+            status = user_copy_out(vspace, address, bounce, part);
+        if (status != OK)
+            return status;
+        offset += part;
+        address += part;
+        size -= part;
+    }
+    return OK;
+}
+
+status_t memory_read(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t address, uint64_t size)
+{
+    return copy(inv, self, offset, address, size, false);
+}
+
+status_t memory_write(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t address, uint64_t size)
+{
+    return copy(inv, self, offset, address, size, true);
+}
+
+static bool is_page_range_inside(const struct memory *memory, uint64_t offset, uint64_t size)
+{
+    return ((offset | size) & (PAGE_SIZE - 1)) == 0 && is_range_inside(memory, offset, size);
+}
+
+status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t size)
+{
+    (void)inv;
+    if (!is_page_range_inside(self, offset, size))
+        return ERROR_BAD_ARGUMENT;
+    if (self->kind != MEMORY_KIND_ANONYMOUS)
+        return self->kind == MEMORY_KIND_RUN ? OK : ERROR_UNSUPPORTED;
+    uint64_t first = offset >> PAGE_SHIFT, last = (offset + size) >> PAGE_SHIFT;
+    for (uint64_t i = first; i < last; i += 64) {
+        spinlock_acquire(&self->lock);
+        status_t status = commit_range(self, i, min_u64((uint64_t)64, last - i));
+        spinlock_release(&self->lock);
+        if (status != OK)
+            return status;
+    }
+    return OK;
+}
+
+status_t memory_decommit(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t size)
+{
+    (void)inv;
+    if (!is_page_range_inside(self, offset, size))
+        return ERROR_BAD_ARGUMENT;
+    if (self->kind != MEMORY_KIND_ANONYMOUS)
+        return ERROR_UNSUPPORTED;
+    return vspace_decommit(self, offset >> PAGE_SHIFT, size >> PAGE_SHIFT);
+}
+
+status_t memory_slice(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t size, handle_t *out_memory)
+{
+    if (size == 0 || !is_page_range_inside(self, offset, size))
+        return ERROR_BAD_ARGUMENT;
+    if (self->kind != MEMORY_KIND_FIXED)
+        return ERROR_UNSUPPORTED;
+    struct memory *slice;
+    status_t status = memory_create_fixed(self->object.untyped, MEMORY_KIND_FIXED, self->run + offset, size >> PAGE_SHIFT, &slice);
+    if (status != OK)
+        return status;
+    uint32_t generic = 0xFF, keep = MEMORY_RIGHT_READ | MEMORY_RIGHT_EXEC;
+    return invocation_give(inv, &slice->object, inv->rights & (generic | keep), out_memory);
+}

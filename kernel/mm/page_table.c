@@ -1,0 +1,203 @@
+/*
+ * The page-table walk. struct page of a table frame counts its present entries in slab_free (state PAGE_TABLE), so that a table
+ * that became empty can go back. Boot-time tables are never freed and not counted.
+ */
+#include <kernel/page_table.h>
+#include <kernel/untyped.h>
+
+static uint32_t entry_index(vaddr_t va, uint32_t level)
+{
+    return (uint32_t)(va >> (PAGE_SHIFT + 9 * level)) & 511;
+}
+
+static uint64_t level_size(uint32_t level)
+{
+    return PAGE_SIZE << (9 * level);
+}
+
+static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
+{
+    if (untyped != nullptr) {
+        status_t status = untyped_page_alloc(untyped, OBJECT_VSPACE, out_table);
+        if (status != OK)
+            return status;
+    } else {
+        *out_table = page_alloc(0);
+        if (*out_table == 0)
+            panic("not enough memory for the kernel's page tables");
+        page_zero(phys_to_virt(*out_table));
+    }
+    page_of(*out_table)->state = PAGE_TABLE;
+    page_of(*out_table)->slab_free = 0;
+    return OK;
+}
+
+status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
+{
+    paddr_t table = root;
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
+        uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, level);
+        if (!arch_pte_is_present(*entry)) {
+            paddr_t next;
+            status_t status = table_alloc(untyped, &next);
+            if (status != OK)
+                return status;
+            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_table(next), memory_order_release);
+            page_of(table)->slab_free++;
+        }
+        table = arch_pte_address(*entry);
+    }
+    uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, 0);
+    if (arch_pte_is_present(*entry))
+        return ERROR_ALREADY;
+    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 0), memory_order_release);
+    page_of(table)->slab_free++;
+    return OK;
+}
+
+void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, uint32_t prot)
+{
+    while (size != 0) {
+        uint32_t target = 0;
+        for (uint32_t level = 2; level > 0; level--)
+            if (arch_has_page_level(level) && ((va | pa) & (level_size(level) - 1)) == 0 && size >= level_size(level)) {
+                target = level;
+                break;
+            }
+        paddr_t table = root;
+        for (uint32_t level = ARCH_PT_LEVELS - 1; level > target; level--) {
+            uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, level);
+            if (!arch_pte_is_present(*entry)) {
+                paddr_t next = 0;
+                status_t status = table_alloc(nullptr, &next);
+                (void)status; /* panics instead of failing */
+                *entry = arch_pte_table(next);
+            } else if (arch_pte_is_leaf(*entry, level)) {
+                panic("page_table_map_range: %lx is mapped by a larger page already", va);
+            }
+            table = arch_pte_address(*entry);
+        }
+        ((uint64_t *)phys_to_virt(table))[entry_index(va, target)] = arch_pte_leaf(pa, prot, target);
+        va += level_size(target);
+        pa += level_size(target);
+        size -= level_size(target);
+    }
+}
+
+/* Removes leaves of [start, end) below `table`; frees emptied subtables onto *out. True when anything was present. */
+static bool unmap_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, paddr_t *out)
+{
+    bool any = false;
+    uint64_t *entries = phys_to_virt(table);
+    uint64_t step = level_size(level);
+    for (vaddr_t va = start; va < end;) {
+        vaddr_t next = (va & ~(step - 1)) + step;
+        vaddr_t stop = next < end ? next : end;
+        uint64_t *entry = &entries[entry_index(va, level)];
+        if (arch_pte_is_present(*entry)) {
+            bool gone = true;
+            if (level > 0) {
+                paddr_t sub = arch_pte_address(*entry);
+                any |= unmap_level(sub, level - 1, va, stop, out);
+                gone = page_of(sub)->slab_free == 0;
+                if (gone) {
+                    /* The chain word lies in a table no walker can enter any more, but walkers under way still may: it is
+                     * written by page_table_free_list's caller order, so keep the entry non-present (bit 0 clear). */
+                    *(uint64_t *)phys_to_virt(sub) = *out;
+                    *out = sub;
+                }
+            } else {
+                any = true;
+            }
+            if (gone) {
+                atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
+                page_of(table)->slab_free--;
+            }
+        }
+        va = stop;
+    }
+    return any;
+}
+
+bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
+{
+    return unmap_level(root, ARCH_PT_LEVELS - 1, start, end, out_tables);
+}
+
+void page_table_free_list(struct untyped *untyped, paddr_t tables)
+{
+    while (tables != 0) {
+        paddr_t next = *(uint64_t *)phys_to_virt(tables);
+        untyped_page_free(untyped, OBJECT_VSPACE, tables);
+        tables = next;
+    }
+}
+
+static uint64_t *leaf_entry(paddr_t root, vaddr_t va)
+{
+    paddr_t table = root;
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
+        uint64_t entry = ((uint64_t *)phys_to_virt(table))[entry_index(va, level)];
+        if (!arch_pte_is_present(entry) || arch_pte_is_leaf(entry, level))
+            return nullptr;
+        table = arch_pte_address(entry);
+    }
+    uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, 0);
+    return arch_pte_is_present(*entry) ? entry : nullptr;
+}
+
+static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, uint32_t prot)
+{
+    bool any = false;
+    uint64_t *entries = phys_to_virt(table);
+    uint64_t step = level_size(level);
+    for (vaddr_t va = start; va < end;) {
+        vaddr_t next = (va & ~(step - 1)) + step;
+        vaddr_t stop = next < end ? next : end;
+        uint64_t *entry = &entries[entry_index(va, level)];
+        if (arch_pte_is_present(*entry) && level > 0) {
+            any |= protect_level(arch_pte_address(*entry), level - 1, va, stop, prot);
+        } else if (arch_pte_is_present(*entry)) {
+            uint32_t keep = arch_pte_prot(*entry) & PROT_DEVICE;
+            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(arch_pte_address(*entry), prot | keep, 0),
+                                  memory_order_release);
+            any = true;
+        }
+        va = stop;
+    }
+    return any;
+}
+
+bool page_table_protect(paddr_t root, vaddr_t start, vaddr_t end, uint32_t prot)
+{
+    return protect_level(root, ARCH_PT_LEVELS - 1, start, end, prot);
+}
+
+bool page_table_lookup(paddr_t root, vaddr_t va, paddr_t *out_pa, uint32_t *out_prot)
+{
+    uint64_t *entry = leaf_entry(root, va);
+    if (entry == nullptr)
+        return false;
+    *out_pa = arch_pte_address(*entry);
+    *out_prot = arch_pte_prot(*entry);
+    return true;
+}
+
+static void destroy_level(paddr_t table, uint32_t level, uint32_t last_entry, struct untyped *untyped)
+{
+    uint64_t *entries = phys_to_virt(table);
+    if (level > 0)
+        for (uint32_t i = 0; i < last_entry && page_of(table)->slab_free != 0; i++)
+            if (arch_pte_is_present(entries[i])) {
+                destroy_level(arch_pte_address(entries[i]), level - 1, 512, untyped);
+                page_of(table)->slab_free--;
+            }
+    untyped_page_free(untyped, OBJECT_VSPACE, table);
+}
+
+void page_table_destroy(paddr_t root, struct untyped *untyped)
+{
+    uint32_t top = ARCH_PT_LEVELS - 1;
+    uint32_t user_entries = entry_index(USER_TOP - 1, top) + 1;
+    destroy_level(root, top, user_entries, untyped);
+}

@@ -1,0 +1,401 @@
+/*
+ * The scheduler. Each CPU's run queue has its own lock; a thread is in at most one queue, and only the one who made it ready
+ * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
+ */
+#include <arch/arch.h>
+#include <kernel/process.h>
+#include <kernel/sched.h>
+#include <kernel/vspace.h>
+
+static _Atomic uint64_t idle_mask[CPU_MAX / 64];
+
+static bool may_run_on(const struct thread *thread, uint32_t cpu)
+{
+    return thread->affinity == UINT64_MAX || ((thread->affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
+}
+
+static bool is_idle(uint32_t cpu)
+{
+    return (atomic_load_explicit(&idle_mask[cpu / 64], memory_order_relaxed) >> (cpu % 64)) & 1;
+}
+
+/* Where it ran last if that CPU is idle or nobody is; else an idle CPU. */
+static uint32_t choose_cpu(const struct thread *thread)
+{
+    uint32_t last = atomic_load_explicit(&thread->cpu, memory_order_relaxed);
+    bool last_allowed = may_run_on(thread, last) && atomic_load_explicit(&cpus[last]->is_online, memory_order_relaxed);
+    if (last_allowed && is_idle(last))
+        return last;
+    for (uint32_t word = 0; word * 64 < cpu_count; word++) {
+        uint64_t idle = atomic_load_explicit(&idle_mask[word], memory_order_relaxed);
+        while (idle != 0) {
+            uint32_t cpu = word * 64 + (uint32_t)__builtin_ctzll(idle);
+            idle &= idle - 1;
+            if (may_run_on(thread, cpu))
+                return cpu;
+        }
+    }
+    if (last_allowed)
+        return last;
+    for (uint32_t cpu = 0; cpu < cpu_count; cpu++)
+        if (may_run_on(thread, cpu) && atomic_load(&cpus[cpu]->is_online))
+            return cpu;
+    return last;
+}
+
+static void enqueue(struct thread *thread, uint32_t cpu)
+{
+    struct run_queue *queue = cpus[cpu]->run_queue;
+    atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
+    spinlock_acquire(&queue->lock);
+    list_push_back(&queue->threads, &thread->run_node);
+    queue->count++;
+    bool is_first = queue->count == 1;
+    spinlock_release(&queue->lock);
+    if (cpus[cpu] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+    else if (is_first)
+        smp_kick(cpu); /* idle: it must wake; busy: it must start a time slice */
+    /* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where
+     * the thread is; here it is the other way round: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!may_run_on(thread, cpu))
+        sched_affinity_changed(thread);
+}
+
+void sched_ready(struct thread *thread)
+{
+    /* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another
+     * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread after SCHED_OFFER_NS. */
+    struct cpu *cpu = arch_cpu();
+    struct run_queue *queue = cpu->run_queue;
+    bool stays = queue->count == 0 && queue->handoff == nullptr && may_run_on(thread, cpu->index);
+    enqueue(thread, stays ? cpu->index : choose_cpu(thread));
+}
+
+void sched_spread(struct thread *thread)
+{
+    enqueue(thread, choose_cpu(thread));
+}
+
+void sched_switch_to(struct thread *thread)
+{
+    struct cpu *cpu = arch_cpu();
+    if (cpu->run_queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
+        sched_ready(thread);
+        return;
+    }
+    cpu->run_queue->handoff = thread;
+    cpu->exit_work |= EXIT_RESCHEDULE;
+}
+
+void sched_yield(void)
+{
+    struct cpu *cpu = arch_cpu();
+    cpu->run_queue->must_give_way = true;
+    cpu->exit_work |= EXIT_RESCHEDULE;
+}
+
+static uint32_t first_idle(void)
+{
+    for (uint32_t word = 0; word * 64 < cpu_count; word++) {
+        uint64_t idle = atomic_load_explicit(&idle_mask[word], memory_order_relaxed);
+        if (idle != 0)
+            return word * 64 + (uint32_t)__builtin_ctzll(idle);
+    }
+    return UINT32_MAX;
+}
+
+void sched_slice_expired(void)
+{
+    struct run_queue *queue = arch_cpu()->run_queue;
+    uint32_t idle = queue->was_offered ? UINT32_MAX : first_idle();
+    if (idle == UINT32_MAX) {
+        sched_yield();
+        return;
+    }
+    queue->was_offered = true;
+    smp_kick(idle); /* it wakes and steals */
+}
+
+void sched_affinity_changed(struct thread *thread)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* the mask was stored before; see enqueue() */
+    uint32_t cpu = atomic_load(&thread->cpu);
+    if (may_run_on(thread, cpu))
+        return;
+    struct run_queue *queue = cpus[cpu]->run_queue;
+    bool was_queued = false;
+    spinlock_acquire(&queue->lock);
+    list_for_each (node, &queue->threads) {
+        if (container_of(node, struct thread, run_node) == thread) {
+            list_remove(node);
+            queue->count--;
+            was_queued = true;
+            break;
+        }
+    }
+    spinlock_release(&queue->lock);
+    if (was_queued)
+        sched_ready(thread);
+    else if (cpus[cpu] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+    else
+        smp_kick(cpu); /* it runs there, or is about to: sched_exit() looks at the mask */
+}
+
+static struct thread *queue_take(struct run_queue *queue, uint32_t for_cpu)
+{
+    if (queue->count == 0) /* a peek: enqueue() kicks this CPU when it is wrong */
+        return nullptr;
+    struct thread *found = nullptr;
+    spinlock_acquire(&queue->lock);
+    list_for_each (node, &queue->threads) {
+        struct thread *thread = container_of(node, struct thread, run_node);
+        if (may_run_on(thread, for_cpu)) {
+            list_remove(node);
+            queue->count--;
+            found = thread;
+            break;
+        }
+    }
+    spinlock_release(&queue->lock);
+    return found;
+}
+
+static struct thread *steal(struct cpu *cpu)
+{
+    for (uint32_t i = 1; i < cpu_count; i++) {
+        uint32_t victim = (cpu->index + i) % cpu_count;
+        if (cpus[victim] == nullptr || cpus[victim]->run_queue == nullptr)
+            continue;
+        struct thread *thread = queue_take(cpus[victim]->run_queue, cpu->index);
+        if (thread != nullptr)
+            return thread;
+    }
+    return nullptr;
+}
+
+static struct thread *pick(struct cpu *cpu)
+{
+    struct run_queue *queue = cpu->run_queue;
+    struct thread *thread = queue->handoff;
+    if (thread != nullptr) {
+        queue->handoff = nullptr;
+        return thread;
+    }
+    cpu->timer_queue->slice_end_ns = UINT64_MAX;
+    queue->was_offered = false;
+    thread = queue_take(queue, cpu->index);
+    return thread != nullptr || cpu_count == 1 ? thread : steal(cpu);
+}
+
+/* Before another CPU may run the thread that ran here. */
+static void state_save(struct thread *thread)
+{
+    if (thread->fpu != nullptr)
+        arch_fpu_save(thread->fpu);
+    thread_stop_clock(thread);
+}
+
+static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
+
+/* Ends or parks a thread whose pending flags say so; true when it may run after all. */
+[[clang::noinline]] static bool end_or_park(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
+{
+    if (pending & THREAD_PENDING_KILL) {
+        if (was_running)
+            state_save(thread);
+        cpu->current = nullptr;
+        atomic_store(&thread->is_running, false);
+        thread_finish(thread);
+        return false;
+    }
+    spinlock_acquire(&thread->lock);
+    bool must_park = (atomic_load(&thread->pending) & (THREAD_PENDING_SUSPEND | THREAD_PENDING_KILL)) == THREAD_PENDING_SUSPEND;
+    if (must_park) {
+        if (was_running)
+            state_save(thread);
+        cpu->current = nullptr;
+        atomic_store(&thread->is_running, false);
+        thread->is_parked = true;
+    }
+    spinlock_release(&thread->lock);
+    return must_park ? false : admit(cpu, thread, was_running);
+}
+
+/* False when the thread must not go on; it is ended or parked then. `was_running`: the CPU holds its state. is_running is set
+ * already: whoever sets a pending flag then looks at is_running, so either the flag is seen here or a kick comes. */
+static inline bool admit(struct cpu *cpu, struct thread *thread, bool was_running)
+{
+    uint32_t pending = atomic_load(&thread->pending);
+    return !(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND)) || end_or_park(cpu, thread, was_running, pending);
+}
+
+/* Releases what died. True when something must wait for later. What one round destroys gives the next one its work. */
+static bool clean_up(struct cpu *cpu)
+{
+    constexpr uint32_t ROUNDS_MAX = 16; /* bounds the time with interrupts off */
+    for (uint32_t round = 0; round < ROUNDS_MAX && (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) != 0; round++) {
+        bool has_reaped = (cpu->exit_work & EXIT_REAP) != 0;
+        cpu->exit_work &= ~(uint32_t)EXIT_REAP;
+        if (has_reaped && reap_run())
+            cpu->exit_work |= EXIT_REAP;
+        bool has_deferred = (cpu->exit_work & EXIT_QUIESCE) != 0;
+        cpu->exit_work &= ~(uint32_t)EXIT_QUIESCE;
+        if (has_deferred && !quiesce_run())
+            cpu->exit_work |= EXIT_QUIESCE;
+        if (!(cpu->exit_work & EXIT_REAP))
+            break;
+    }
+    return (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) != 0;
+}
+
+[[clang::noinline]] static void idle(struct cpu *cpu)
+{
+    struct cpu_stats *stats = cpu->stats;
+    uint64_t bit = 1ull << (cpu->index % 64);
+    _Atomic uint64_t *mask = &idle_mask[cpu->index / 64];
+    stats->idle_since_ns = arch_time_ns();
+    atomic_fetch_or(mask, bit); /* sequentially consistent: then look at the queues once more */
+    smp_tlb_idle_begin();
+    while (cpu->run_queue->count == 0 && cpu->run_queue->handoff == nullptr) {
+        if (cpu->active_vspace != nullptr && cpu->active_vspace->is_destroyed)
+            vspace_activate(nullptr);
+        bool is_left = clean_up(cpu);
+        if (cpu->run_queue->count != 0 || cpu->run_queue->handoff != nullptr)
+            break;
+        /* Left-overs wait for another CPU to leave the kernel, which takes no longer than its present entry: look again. That CPU
+         * may be here too, waiting for this one: both step out of their epoch, in which they hold nothing. */
+        if (is_left) {
+            quiesce_leave(cpu);
+            arch_cpu_relax();
+            quiesce_enter(cpu);
+            smp_poll();
+            continue;
+        }
+        timer_program();
+        quiesce_leave(cpu);
+        cpu->is_idle_waiting = true;
+        arch_idle();
+        cpu->is_idle_waiting = false;
+        quiesce_enter(cpu);
+        if (cpu_count > 1) {
+            struct thread *stolen = cpu->run_queue->count == 0 ? steal(cpu) : nullptr;
+            if (stolen != nullptr) {
+                cpu->run_queue->handoff = stolen;
+                break;
+            }
+        }
+    }
+    atomic_fetch_and(mask, ~bit);
+    smp_tlb_idle_end();
+    stats->idle_ns += arch_time_ns() - stats->idle_since_ns;
+    stats->idle_since_ns = 0;
+    cpu->stopped_ns = 0;
+}
+
+static void switch_in(struct cpu *cpu, struct thread *thread)
+{
+    cpu->stats->switches++;
+    /* Stopping one thread and starting the next is one moment, unless the CPU was idle in between. */
+    thread->run_start_ns = cpu->stopped_ns != 0 ? cpu->stopped_ns : arch_time_ns();
+    cpu->stopped_ns = 0;
+    vspace_activate(thread->process->vspace);
+    if (thread->fpu != nullptr) {
+        arch_fpu_restore(thread->fpu);
+        cpu->fpu_thread = thread;
+    } else if (cpu->fpu_thread != nullptr) {
+        arch_fpu_disable();
+        cpu->fpu_thread = nullptr;
+    }
+}
+
+/* Makes the thread this CPU's current one; false when it ended or was parked instead. */
+static inline bool start(struct cpu *cpu, struct thread *thread)
+{
+    atomic_store(&thread->cpu, cpu->index);
+    cpu->current = thread;
+    atomic_store(&thread->is_running, true);
+    if (!admit(cpu, thread, false))
+        return false;
+    switch_in(cpu, thread);
+    return true;
+}
+
+/* The last steps of an entry that changed something: slice, timer, epoch. */
+static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
+{
+    struct run_queue *queue = cpu->run_queue;
+    queue->must_give_way = false;
+    uint32_t left = cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE); /* looked at again when the slice ends, at the latest */
+    if (queue->count == 0 && left == 0)
+        cpu->timer_queue->slice_end_ns = UINT64_MAX;
+    else if (cpu->timer_queue->slice_end_ns == UINT64_MAX)
+        cpu->timer_queue->slice_end_ns =
+            arch_time_ns() + (!queue->was_offered && first_idle() != UINT32_MAX ? SCHED_OFFER_NS : SCHED_SLICE_NS);
+    timer_program();
+    cpu->exit_work = left;
+    quiesce_leave(cpu);
+    return thread;
+}
+
+[[clang::noinline]] static struct thread *exit_generally(struct cpu *cpu)
+{
+    struct thread *thread = cpu->current;
+    struct run_queue *queue = cpu->run_queue;
+    if (thread != nullptr && !admit(cpu, thread, true))
+        thread = nullptr;
+    if (thread != nullptr && (queue->must_give_way || queue->handoff != nullptr || !may_run_on(thread, cpu->index))) {
+        if (queue->count != 0 || queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
+            state_save(thread);
+            cpu->current = nullptr;
+            atomic_store(&thread->is_running, false);
+            enqueue(thread, may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread));
+            thread = nullptr;
+        }
+    }
+    if (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE))
+        (void)clean_up(cpu);
+    while (thread == nullptr) {
+        thread = pick(cpu);
+        if (thread == nullptr) {
+            idle(cpu);
+            continue;
+        }
+        uint32_t home = may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread);
+        if (home != cpu->index) {
+            enqueue(thread, home);
+            thread = nullptr;
+        } else if (!start(cpu, thread)) {
+            thread = nullptr;
+            (void)clean_up(cpu);
+        }
+    }
+    return finish_exit(cpu, thread);
+}
+
+struct thread *sched_exit(void)
+{
+    struct cpu *cpu = arch_cpu();
+    struct thread *thread = cpu->run_queue->handoff;
+    /* A call or a reply: the current thread waits, the one it hands over to runs, and nothing else is to be done. */
+    if (cpu->current == nullptr && thread != nullptr && may_run_on(thread, cpu->index) &&
+        (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0) {
+        cpu->run_queue->handoff = nullptr;
+        if (start(cpu, thread))
+            return finish_exit(cpu, thread);
+    }
+    return exit_generally(cpu);
+}
+
+static void start_here(void)
+{
+    quiesce_enter(arch_cpu());
+    arch_resume(sched_exit());
+}
+
+void sched_start(void)
+{
+    arch_stack_reset(start_here);
+}

@@ -1,0 +1,404 @@
+/* Threads: creation, waiting, ending. The waiting protocol is described in kernel/thread.h. */
+#include <arch/arch.h>
+#include <kernel/abi_dispatch.h>
+#include <kernel/ipc.h>
+#include <kernel/process.h>
+#include <kernel/sched.h>
+#include <kernel/untyped.h>
+#include <kernel/vspace.h>
+
+static void thread_timeout(struct timer *timer, uint64_t sequence);
+
+/* Nobody else sees the thread yet. */
+static void park_new(struct thread *thread) NO_THREAD_SAFETY
+{
+    thread->is_parked = true;
+}
+
+status_t thread_create(struct untyped *untyped, struct process *process, struct memory *message, uint64_t offset, uint32_t flags,
+                       struct thread **out_thread)
+{
+    status_t status = memory_pin(message, offset >> PAGE_SHIFT, 1);
+    if (status != OK)
+        return status;
+    struct thread *thread;
+    status = object_create(untyped, OBJECT_THREAD, sizeof(struct thread), (void **)&thread);
+    if (status != OK) {
+        memory_unpin(message);
+        return status;
+    }
+    spinlock_acquire(&message->lock);
+    paddr_t page = 0;
+    status = memory_page_locked(message, offset >> PAGE_SHIFT, false, &page);
+    spinlock_release(&message->lock);
+    object_get(&message->object);
+    thread->message_memory = message;
+    thread->message = phys_to_virt(page);
+    thread->affinity = UINT64_MAX;
+    park_new(thread);
+    atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
+    thread->timer.fire = thread_timeout;
+    if (status == OK && (flags & THREAD_FPU)) {
+        thread->fpu = untyped_cell_alloc(untyped, OBJECT_THREAD, arch_fpu_size());
+        if (thread->fpu == nullptr)
+            status = ERROR_NO_MEMORY;
+        else
+            arch_fpu_init(thread->fpu);
+    }
+    if (status == OK) {
+        spinlock_acquire(&process->lock);
+        if (process->state != PROCESS_ALIVE) {
+            status = ERROR_PEER_DIED;
+        } else {
+            object_get(&process->object);
+            thread->process = process;
+            list_push_back(&process->threads, &thread->process_node);
+            process->thread_count++;
+            object_get(&thread->object); /* the life reference: dropped by thread_finish */
+        }
+        spinlock_release(&process->lock);
+    }
+    if (status != OK) {
+        object_put(&thread->object);
+        return status;
+    }
+    *out_thread = thread;
+    return OK;
+}
+
+static void thread_class_kill(struct object *object)
+{
+    struct thread *thread = thread_from_object(object);
+    if (thread->process != nullptr)
+        thread_kill(thread);
+}
+
+static bool thread_class_destroy(struct object *object)
+{
+    struct thread *thread = thread_from_object(object);
+    if (thread->fpu != nullptr)
+        untyped_cell_free(object->untyped, OBJECT_THREAD, thread->fpu, arch_fpu_size());
+    memory_unpin(thread->message_memory);
+    object_put(&thread->message_memory->object);
+    if (thread->process != nullptr)
+        object_put(&thread->process->object);
+    return true;
+}
+
+const struct object_class thread_class = {.kill = thread_class_kill, .destroy = thread_class_destroy};
+
+/* ---- Waiting ---- */
+
+void thread_stop_clock(struct thread *thread)
+{
+    uint64_t now_ns = arch_time_ns();
+    arch_cpu()->stopped_ns = now_ns;
+    thread->cpu_ns += now_ns - thread->run_start_ns;
+}
+
+uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns)
+{
+    uint64_t sequence = (atomic_load_explicit(&thread->wait_word, memory_order_relaxed) >> 8) + 1;
+    struct cpu *cpu = arch_cpu();
+    thread->wait_queue = queue;
+    thread->wait_object = object;
+    if (object != nullptr)
+        object_get(object);
+    if (thread->fpu != nullptr)
+        arch_fpu_save(thread->fpu);
+    thread_stop_clock(thread);
+    thread->timer.cookie = sequence;
+    thread->wait_deadline_ns = deadline_ns;
+    cpu->current = nullptr;
+    atomic_store_explicit(&thread->is_running, false, memory_order_relaxed);
+    if (deadline_ns != DEADLINE_INFINITE)
+        timer_arm(&thread->timer, deadline_ns);
+    /* Release: whoever claims the wait sees all of the above. */
+    atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_release);
+    return sequence;
+}
+
+bool thread_wait_claim(struct thread *thread, uint64_t sequence)
+{
+    uint64_t expected = sequence << 8 | WAIT_BLOCKED;
+    return atomic_compare_exchange_strong_explicit(&thread->wait_word, &expected, sequence << 8 | WAIT_WOKEN, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+bool thread_wait_claim_any(struct thread *thread)
+{
+    uint64_t word = atomic_load_explicit(&thread->wait_word, memory_order_acquire);
+    return (word & 0xFF) == WAIT_BLOCKED && thread_wait_claim(thread, word >> 8);
+}
+
+void thread_wait_finish(struct thread *thread, status_t status)
+{
+    /* Always under the timer queue's lock: an expiry under way on another CPU must have taken the timer and its cookie before the
+     * next wait arms it. */
+    if (thread->wait_deadline_ns != DEADLINE_INFINITE)
+        (void)timer_cancel(&thread->timer);
+    struct object *object = thread->wait_object;
+    thread->wait_object = nullptr;
+    thread->wait_queue = nullptr;
+    arch_frame_set_status(&thread->frame, status);
+    if (object != nullptr)
+        object_put(object);
+}
+
+static void unlink_and_finish(struct thread *thread, status_t status)
+{
+    struct wait_queue *queue = thread->wait_queue;
+    if (queue != nullptr) {
+        spinlock_acquire(queue->lock);
+        list_remove(&thread->wait_node);
+        spinlock_release(queue->lock);
+    }
+    thread_wait_finish(thread, status);
+    sched_ready(thread);
+}
+
+bool thread_wait_cancel(struct thread *thread, status_t status)
+{
+    if (!thread_wait_claim_any(thread))
+        return false;
+    unlink_and_finish(thread, status);
+    return true;
+}
+
+void thread_wait_recheck(struct thread *thread)
+{
+    /* A kill or interrupt may have come before the wait could be claimed. It set its flag first and then failed to claim; we
+     * published first and then read the flag: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
+    if (pending & THREAD_PENDING_KILL) {
+        (void)thread_wait_cancel(thread, ERROR_CANCELLED);
+    } else if ((pending & THREAD_PENDING_INTERRUPT) && thread_wait_claim_any(thread)) {
+        atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
+        unlink_and_finish(thread, ERROR_INTERRUPTED);
+    }
+}
+
+uint64_t thread_wait_restore_locked(struct thread *thread)
+{
+    uint64_t sequence = thread_wait_sequence(thread);
+    atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_seq_cst);
+    return sequence;
+}
+
+void thread_wait_restored(struct thread *thread, uint64_t sequence)
+{
+    /* A timeout that came while the wait was claimed found nothing to end. */
+    if (thread->wait_deadline_ns <= arch_time_ns() && thread_wait_claim(thread, sequence))
+        unlink_and_finish(thread, ERROR_TIMED_OUT);
+    else
+        thread_wait_recheck(thread);
+}
+
+void thread_wait_unclaim(struct thread *thread)
+{
+    thread->wait_queue = nullptr; /* and so the second step takes no lock */
+    thread_wait_restored(thread, thread_wait_restore_locked(thread));
+}
+
+static void thread_timeout(struct timer *timer, uint64_t sequence)
+{
+    struct thread *thread = container_of(timer, struct thread, timer);
+    if (thread_wait_claim(thread, sequence))
+        unlink_and_finish(thread, ERROR_TIMED_OUT);
+}
+
+/* ---- Life ---- */
+
+static void unpark(struct thread *thread)
+{
+    spinlock_acquire(&thread->lock);
+    bool was_parked = thread->is_parked;
+    thread->is_parked = false;
+    spinlock_release(&thread->lock);
+    if (was_parked)
+        sched_spread(thread);
+}
+
+bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls)
+{
+    /* The frame is whole before is_started lets thread_resume() run it. */
+    spinlock_acquire(&thread->lock);
+    bool was_started = thread->is_started;
+    if (!was_started) {
+        arch_frame_init(&thread->frame, pc, sp, arg0, arg1, tls);
+        thread->tls = tls;
+        thread->is_started = true;
+    }
+    spinlock_release(&thread->lock);
+    if (was_started)
+        return false;
+    atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_SUSPEND);
+    unpark(thread);
+    return true;
+}
+
+/* A pending flag was set: the CPU that runs the thread passes through sched_exit() before it goes on. */
+static void kick_if_running(struct thread *thread)
+{
+    uint32_t cpu = atomic_load(&thread->cpu);
+    if (!atomic_load(&thread->is_running))
+        return;
+    if (cpus[cpu] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+    else
+        smp_kick(cpu);
+}
+
+/* Makes the thread look at its pending flags soon: it waits, is parked, is queued, or runs somewhere. */
+static void thread_poke(struct thread *thread, status_t wait_status)
+{
+    if (thread_wait_cancel(thread, wait_status))
+        return;
+    kick_if_running(thread);
+}
+
+void thread_kill(struct thread *thread)
+{
+    atomic_fetch_or(&thread->pending, THREAD_PENDING_KILL);
+    unpark(thread);
+    thread_poke(thread, ERROR_CANCELLED);
+}
+
+void thread_finish(struct thread *thread)
+{
+    struct object *caller = thread->caller;
+    if (caller != nullptr) {
+        thread->caller = nullptr;
+        struct thread *waiting = thread_from_object(caller);
+        if (thread_wait_claim(waiting, thread->caller_sequence)) {
+            thread_wait_finish(waiting, ERROR_PEER_DIED);
+            sched_ready(waiting);
+        }
+        object_put(caller);
+    }
+    thread->is_finished = true;
+    process_thread_finished(thread->process, thread);
+    object_watches_notify(&thread->object);
+    object_put(&thread->object); /* the life reference */
+}
+
+/* ---- Methods ---- */
+
+status_t untyped_create_thread(struct invocation *inv, struct untyped *self, const struct cap *process, const struct cap *message,
+                               uint64_t offset, uint32_t flags, handle_t *out_thread)
+{
+    struct memory *memory = (struct memory *)message->object;
+    if ((offset & (PAGE_SIZE - 1)) != 0 || offset >> PAGE_SHIFT >= memory->size_pages || (flags & ~(uint32_t)THREAD_FPU) != 0)
+        return ERROR_BAD_ARGUMENT;
+    struct thread *thread;
+    status_t status = thread_create(self, (struct process *)process->object, memory, offset, flags, &thread);
+    if (status != OK)
+        return status;
+    status = object_publish(&thread->object);
+    if (status == OK)
+        status = cspace_insert(inv->cspace, &thread->object, nullptr, RIGHTS_ALL, nullptr, out_thread);
+    if (status != OK)
+        thread_kill(thread);
+    object_put(&thread->object);
+    return status;
+}
+
+status_t thread_start(struct invocation *inv, struct thread *self, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1,
+                      uint64_t tls)
+{
+    (void)inv;
+    if (pc >= USER_TOP || sp > USER_TOP || tls >= USER_TOP)
+        return ERROR_BAD_ARGUMENT;
+    return thread_start_at(self, pc, sp, arg0, arg1, tls) ? OK : ERROR_ALREADY;
+}
+
+status_t thread_suspend(struct invocation *inv, struct thread *self)
+{
+    (void)inv;
+    uint32_t old = atomic_fetch_or(&self->pending, THREAD_PENDING_SUSPEND);
+    if (old & THREAD_PENDING_SUSPEND)
+        return ERROR_ALREADY;
+    kick_if_running(self);
+    return OK;
+}
+
+status_t thread_resume(struct invocation *inv, struct thread *self)
+{
+    (void)inv;
+    spinlock_acquire(&self->lock);
+    bool is_started = self->is_started;
+    spinlock_release(&self->lock);
+    if (!is_started)
+        return ERROR_BAD_ARGUMENT;
+    uint32_t old = atomic_fetch_and(&self->pending, ~(uint32_t)THREAD_PENDING_SUSPEND);
+    if (!(old & THREAD_PENDING_SUSPEND))
+        return ERROR_ALREADY;
+    unpark(self);
+    return OK;
+}
+
+status_t thread_interrupt(struct invocation *inv, struct thread *self)
+{
+    (void)inv;
+    atomic_fetch_or(&self->pending, THREAD_PENDING_INTERRUPT);
+    if (thread_wait_claim_any(self)) {
+        atomic_fetch_and(&self->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
+        unlink_and_finish(self, ERROR_INTERRUPTED);
+    }
+    return OK;
+}
+
+status_t thread_exit(struct invocation *inv, struct thread *self)
+{
+    (void)inv;
+    thread_kill(self);
+    return OK;
+}
+
+status_t thread_yield(struct invocation *inv, struct thread *self)
+{
+    if (self != inv->thread)
+        return ERROR_BAD_ARGUMENT;
+    sched_yield();
+    return OK;
+}
+
+status_t thread_sleep(struct invocation *inv, struct thread *self)
+{
+    if (self != inv->thread)
+        return ERROR_BAD_ARGUMENT;
+    if (inv->aux <= arch_time_ns())
+        return ERROR_TIMED_OUT;
+    thread_wait_publish(self, nullptr, nullptr, inv->aux);
+    return STATUS_BLOCKED;
+}
+
+status_t thread_set_affinity(struct invocation *inv, struct thread *self, uint64_t mask)
+{
+    (void)inv;
+    uint64_t online = 0;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (atomic_load(&cpus[i]->is_online))
+            online |= 1ull << (i < 63 ? i : 63);
+    if ((mask & online) == 0)
+        return ERROR_BAD_ARGUMENT;
+    __atomic_store_n(&self->affinity, mask, __ATOMIC_RELAXED); /* two setters: the last one counts */
+    sched_affinity_changed(self);
+    return OK;
+}
+
+status_t thread_info(struct invocation *inv, struct thread *self, uint64_t *out_id, uint32_t *out_state, uint32_t *out_cpu,
+                     uint64_t *out_cpu_ns)
+{
+    (void)inv;
+    *out_id = self->object.id;
+    *out_state = self->is_finished                                                       ? 4
+                 : atomic_load(&self->is_running)                                       ? 1
+                 : (uint8_t)atomic_load(&self->wait_word) == WAIT_BLOCKED               ? 2
+                 : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0          ? 3
+                                                                                         : 0;
+    *out_cpu = atomic_load(&self->cpu);
+    *out_cpu_ns = self->cpu_ns;
+    return OK;
+}

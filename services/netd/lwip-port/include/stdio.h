@@ -1,0 +1,2 @@
+/* lwIP includes stdio.h but with our settings calls nothing of it. */
+#pragma once

@@ -1,0 +1,3 @@
+/* For lwIP: the functions are lib/core's. */
+#pragma once
+#include <tess/string.h>

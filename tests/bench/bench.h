@@ -1,0 +1,24 @@
+/* The kernel's benchmark: `init` of a boot image of its own (tools/bench). See bench.c. */
+#pragma once
+#include <stdint.h>
+#include <tess/abi.h>
+
+/* One benchmark. run() does the thing `count` times and checks the results; whatever is wrong ends the benchmark (bench_must). */
+struct bench {
+    const char *name;
+    uint32_t count;          /* per batch: enough that the counter's granularity (100 instructions on riscv64) does not matter */
+    void (*prepare)(void);   /* once; may be nullptr */
+    void (*before)(void);    /* before each batch, not measured; may be nullptr */
+    void (*run)(uint32_t count);
+};
+
+extern const struct bench bench_call_reply, bench_event_wake, bench_thread, bench_process;
+
+/* Ends everything with a message unless OK. */
+void bench_must(status_t status, const char *what);
+void bench_check(bool is_right, const char *what);
+
+/* Starts this same program as another process, which runs the role `name` with two handles, "first" and "second". */
+void bench_peer_start(const char *name, handle_t first, handle_t second);
+/* In the peer: does not return. False: no such role. */
+bool bench_peer_run(const char *name);

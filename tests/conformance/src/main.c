@@ -1,0 +1,31 @@
+/* Conformance: every method of every kernel object. See conformance.h for the groups. */
+#include <conformance.h>
+
+const struct role roles[] = {
+    {"exhaust", role_exhaust_handles}, {"exit", role_exit}, {"fault", role_fault}, {"wait", role_wait},
+    {"map", role_map}, {"unmapped", role_unmapped}, {"blocked", role_blocked},
+    {"echo", role_echo}, {"call", role_call}, {"full", role_full}, {},
+};
+
+int main(void)
+{
+    if (!guest_init())
+        return child_result;
+    generic_tests();
+    exhaustion_tests();
+    untyped_tests();
+    cspace_tests();
+    memory_tests();
+    vspace_tests();
+    tlb_tests();
+    process_tests();
+    thread_tests();
+    event_tests();
+    endpoint_tests();
+    message_tests();
+    ring_tests();
+    ring_call_tests();
+    device_tests();
+    system_tests();
+    tests_finish();
+}

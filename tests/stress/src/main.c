@@ -1,0 +1,78 @@
+/*
+ * Churn: more workers than CPUs make and destroy everything there is, in random order and with random interruptions, for
+ * stress.seconds=N (5). Every wait has a deadline; a worker whose step takes more than a minute fails the test. Afterwards all
+ * memory by type and all objects are what they were (test_run).
+ */
+#include <stress.h>
+
+const struct role roles[] = {{"idle", role_idle},       {"busy", role_busy},   {"caller", role_caller},
+                             {"threads", role_threads}, {"crash", role_crash}, {}};
+
+constexpr uint64_t STEP_SECONDS_MAX = 60;
+constexpr uint32_t WORKERS_MAX = 16;
+
+static struct worker workers[WORKERS_MAX];
+static uint64_t seconds, seed;
+static _Atomic bool is_over;
+
+static void works(void *context)
+{
+    struct worker *worker = context;
+    while (!atomic_load(&is_over) && test_has_passed()) {
+        atomic_store(&worker->step_began_ns, time_now_ns());
+        worker->step(worker);
+        atomic_fetch_add(&worker->steps, 1);
+    }
+    atomic_store(&worker->step_began_ns, 0);
+}
+
+/* Does the workers' steps take an end? */
+static void look_after(uint64_t end)
+{
+    while (time_now_ns() < end && test_has_passed()) {
+        sleep_ns(50 * NS_PER_MS);
+        for (uint32_t i = 0; i < job_count; i++) {
+            uint64_t began = atomic_load(&workers[i].step_began_ns);
+            if (began != 0 && time_now_ns() > began + STEP_SECONDS_MAX * NS_PER_S)
+                test_fail("%s hangs in step %lu", workers[i].name, atomic_load(&workers[i].steps));
+        }
+    }
+}
+
+static void churn(void)
+{
+    server_open();
+    atomic_store(&is_over, false);
+    for (uint32_t i = 0; i < job_count; i++) {
+        workers[i].step = jobs[i].step;
+        workers[i].name = jobs[i].name;
+        workers[i].seed = (seed * 1000 + i) * 0x9E3779B97F4A7C15ull | 1;
+        atomic_store(&workers[i].steps, 0);
+        thread_start(&workers[i].thread, works, &workers[i]);
+    }
+    look_after(time_after_ns(seconds * NS_PER_S));
+    atomic_store(&is_over, true);
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < job_count; i++) {
+        if (std_thread_join(&workers[i].thread, time_after_ns(STEP_SECONDS_MAX * NS_PER_S)) != OK) {
+            test_fail("%s does not end (step %lu)", workers[i].name, atomic_load(&workers[i].steps));
+            handle_destroy(workers[i].thread.thread);
+        }
+        log_info("%s: %lu steps", workers[i].name, atomic_load(&workers[i].steps));
+        steps += atomic_load(&workers[i].steps);
+    }
+    server_close();
+    test_note("%lu steps in %lu s, seed %lu", steps, seconds, seed);
+}
+
+int main(void)
+{
+    if (!guest_init())
+        return child_result;
+    seconds = option_u64("stress.seconds", 5);
+    seed = option_u64("stress.seed", 1);
+    test_untyped_bytes = 48 << 20; /* what is given up comes back a moment later, and a CPU may be stopped for that long */
+    test_seconds_max = seconds + 3 * STEP_SECONDS_MAX;
+    test_run("stress.churn", churn);
+    tests_finish();
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Prints every #include that points the wrong way, and every include cycle. The rules are in ALLOWED; the build's include paths
+enforce most of them, this names the offender (docs/architecture: principle "each folder sees only what it declares")."""
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TREES = ("kernel", "lib", "drivers", "services", "apps", "tests")
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+FREESTANDING = {"stddef.h", "stdint.h", "stdbool.h", "stdarg.h", "stdatomic.h", "stdckdint.h", "limits.h", "stdalign.h",
+                "stdnoreturn.h", "float.h", "iso646.h"}
+GENERATED = re.compile(r"tess/(abi|stub/\w+|serve/\w+)\.h|tess/(stub|serve)/.*|kernel/abi_dispatch\.h")
+
+
+def component(path):
+    """The unit of the tree a file belongs to: "lib/core", "kernel", "kernel/arch/x86_64", "drivers/net/virtio", ..."""
+    parts = path.relative_to(ROOT).parts
+    depth = {"kernel": 3 if len(parts) > 3 and parts[1] == "arch" and parts[2] != "include" else 1,
+             "lib": 2, "drivers": 3, "services": 2, "apps": 2, "tests": 1}[parts[0]]
+    return "/".join(parts[:depth])
+
+
+def is_test(path):
+    parts = path.relative_to(ROOT).parts
+    return any(part in ("test", "tests") for part in parts) or parts[:3] == ("kernel", "arch", "host")
+
+
+def allowed(user, used, path):
+    """May component `user` include a header of component `used`?"""
+    if user == used or is_test(path) and (not used.startswith("kernel/arch") or used == "kernel/arch/host"):
+        return True
+    if user.startswith("kernel"):
+        return used in ("kernel", "lib/core")
+    rules = {"lib/core": set(), "lib/alloc": {"lib/core"}, "lib/ring": {"lib/core"}, "lib/std": {"lib/core", "lib/alloc"}}
+    if user in rules:
+        return used in rules[user]
+    if user.startswith("lib/"):
+        return used.startswith("lib/")
+    if user.startswith("drivers/") and used.startswith("drivers/lib/"):
+        return not user.startswith("drivers/lib/")
+    # Drivers, services, programs: any library, and the published headers of nobody else.
+    return used.startswith("lib/")
+
+
+# An architecture's part of the contract kernel/arch/include/arch/arch.h; which one is seen is the build's choice.
+CONTRACT_OF_ARCH = {"arch/frame.h", "arch/impl.h"}
+
+
+def index_headers(files):
+    """{name as included: [path]} for headers below an include/ folder."""
+    found = {}
+    for path in files:
+        parts = path.relative_to(ROOT).parts
+        if path.suffix == ".h" and "include" in parts:
+            # The last include/ folder, except that kernel/arch/include/arch has its own.
+            place = len(parts) - 1 - parts[::-1].index("include")
+            found.setdefault("/".join(parts[place + 1:]), []).append(path)
+    return found
+
+
+def main():
+    files = [p for tree in TREES for p in sorted((ROOT / tree).rglob("*")) if p.suffix in (".c", ".h", ".S") and p.is_file()]
+    headers = index_headers(files)
+    problems, graph = [], {}
+    for path in files:
+        text = path.read_text()
+        edges = graph.setdefault(path, set())
+        for match in INCLUDE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            name = match[2]
+            local = path.parent / name
+            if match[1] == '"' and local.exists():
+                target = local.resolve()
+                if ROOT in target.parents and not allowed(component(path), component(target), path):
+                    problems.append(f"{path.relative_to(ROOT)}:{line}: {component(path)} may not include "
+                                    f"{component(target)} (\"{name}\")")
+                edges.add(target)
+                continue
+            candidates = headers.get(name, [])
+            own = [c for c in candidates if component(c) == component(path)]
+            fitting = own or [c for c in candidates if allowed(component(path), component(c), path)]
+            if not candidates:
+                is_known = name in FREESTANDING or GENERATED.fullmatch(name) or is_test(path) or name.startswith(
+                    ("lwip/", "netif/", "arch/")) and component(path) == "services/netd"
+                if not is_known:
+                    problems.append(f"{path.relative_to(ROOT)}:{line}: <{name}> is neither freestanding nor one of ours")
+            elif not fitting and name not in CONTRACT_OF_ARCH:
+                problems.append(f"{path.relative_to(ROOT)}:{line}: {component(path)} may not include "
+                                f"{component(candidates[0])} (<{name}>)")
+            elif len(fitting) == 1:
+                edges.add(fitting[0])
+    problems += cycles(graph)
+    print("\n".join(problems))
+    return 1 if problems else 0
+
+
+def cycles(graph):
+    """Every include cycle, once. arch.h and the headers that it includes last (arch/frame.h, arch/impl.h) are one contract."""
+    found, done = [], set()
+
+    def visit(path, trail):
+        if path in trail:
+            circle = trail[trail.index(path):] + [path]
+            names = [str(p.relative_to(ROOT)) for p in circle]
+            found.append("include cycle: " + " -> ".join(names))
+            return
+        if path in done:
+            return
+        for target in sorted(graph.get(path, ())):
+            visit(target, trail + [path])
+        done.add(path)
+
+    for path in sorted(graph):
+        visit(path, [])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
