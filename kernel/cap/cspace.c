@@ -38,8 +38,8 @@ status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_c
         return ERROR_BAD_HANDLE;
     if (!object_is_alive(object))
         return ERROR_STALE_HANDLE;
-    *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = generation,
-                            .badge = badge != nullptr ? badge->value : 0};
+    *out_cap = (struct cap){
+        .object = object, .slot = slot, .rights = rights, .generation = generation, .badge = badge != nullptr ? badge->value : 0};
     return OK;
 }
 
@@ -128,7 +128,11 @@ static bool slot_holds(const struct slot *slot, const struct object *object, uin
 }
 
 /* What emptying a slot leaves to do once no lock is held. */
-struct dropped { struct object *object; struct badge *badge; bool was_owner; };
+struct dropped {
+    struct object *object;
+    struct badge *badge;
+    bool was_owner;
+};
 
 static void drop(struct dropped dropped)
 {
@@ -173,8 +177,8 @@ static bool slot_drop(struct slot *slot, struct object *object, uint32_t generat
     return is_same;
 }
 
-status_t cspace_insert(struct cspace *cspace, struct object *object, const struct cap *parent, uint32_t rights,
-                       struct badge *badge, handle_t *out_handle)
+status_t cspace_insert(struct cspace *cspace, struct object *object, const struct cap *parent, uint32_t rights, struct badge *badge,
+                       handle_t *out_handle)
 {
     struct slot *slot;
     status_t status = slot_take(cspace, &slot);
@@ -358,10 +362,7 @@ static void badge_free(struct deferred *deferred)
     object_put(&endpoint->object);
 }
 
-void badge_release(struct badge *badge)
-{
-    quiesce_defer(&badge->deferred, badge_free);
-}
+void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_free); }
 
 status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t badge_value,
                      uint64_t *out_handle)

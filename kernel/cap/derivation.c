@@ -6,25 +6,13 @@
  */
 #include <kernel/cap.h>
 
-static struct derivation_node *tag(struct derivation_node *parent)
-{
-    return (struct derivation_node *)((uintptr_t)parent | 1);
-}
+static struct derivation_node *tag(struct derivation_node *parent) { return (struct derivation_node *)((uintptr_t)parent | 1); }
 
-static bool is_tagged(const struct derivation_node *link)
-{
-    return ((uintptr_t)link & 1) != 0;
-}
+static bool is_tagged(const struct derivation_node *link) { return ((uintptr_t)link & 1) != 0; }
 
-static struct derivation_node *untag(struct derivation_node *link)
-{
-    return (struct derivation_node *)((uintptr_t)link & ~(uintptr_t)1);
-}
+static struct derivation_node *untag(struct derivation_node *link) { return (struct derivation_node *)((uintptr_t)link & ~(uintptr_t)1); }
 
-void derivation_init_root(struct derivation_node *root)
-{
-    *root = (struct derivation_node){};
-}
+void derivation_init_root(struct derivation_node *root) { *root = (struct derivation_node){}; }
 
 void derivation_insert(struct derivation_node *parent, struct derivation_node *node)
 {

@@ -15,9 +15,9 @@ static _Atomic uint64_t next_id = 2; /* 1 is the root untyped */
 static _Atomic uint64_t reap_count;  /* objects between their last reference and their release */
 
 const struct object_class *object_classes[32] = {
-    [OBJECT_UNTYPED] = &untyped_class, [OBJECT_CSPACE] = &cspace_class, [OBJECT_MEMORY] = &memory_class,
-    [OBJECT_VSPACE] = &vspace_class, [OBJECT_PROCESS] = &process_class, [OBJECT_THREAD] = &thread_class,
-    [OBJECT_ENDPOINT] = &endpoint_class, [OBJECT_RING] = &ring_class, [OBJECT_EVENT] = &event_class,
+    [OBJECT_UNTYPED] = &untyped_class,     [OBJECT_CSPACE] = &cspace_class,   [OBJECT_MEMORY] = &memory_class,
+    [OBJECT_VSPACE] = &vspace_class,       [OBJECT_PROCESS] = &process_class, [OBJECT_THREAD] = &thread_class,
+    [OBJECT_ENDPOINT] = &endpoint_class,   [OBJECT_RING] = &ring_class,       [OBJECT_EVENT] = &event_class,
     [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,
 };
 
@@ -27,10 +27,7 @@ static void *object_cell(struct object *object)
     return object->type == OBJECT_THREAD ? (void *)thread_from_object(object) : (void *)object;
 }
 
-void *object_self(struct object *object)
-{
-    return object_cell(object);
-}
+void *object_self(struct object *object) { return object_cell(object); }
 
 status_t object_create(struct untyped *untyped, enum object_type type, uint32_t size, void **out_object)
 {
@@ -236,10 +233,7 @@ bool reap_run(void)
     return list->first != nullptr;
 }
 
-bool reap_is_pending(void)
-{
-    return atomic_load_explicit(&reap_count, memory_order_relaxed) != 0 || quiesce_is_pending();
-}
+bool reap_is_pending(void) { return atomic_load_explicit(&reap_count, memory_order_relaxed) != 0 || quiesce_is_pending(); }
 
 bool reap_all(uint64_t limit_ns)
 {

@@ -32,10 +32,7 @@ void quiesce_defer(struct deferred *deferred, void (*release)(struct deferred *)
     atomic_fetch_add_explicit(&pending_count, 1, memory_order_relaxed);
 }
 
-bool quiesce_is_pending(void)
-{
-    return atomic_load_explicit(&pending_count, memory_order_relaxed) != 0;
-}
+bool quiesce_is_pending(void) { return atomic_load_explicit(&pending_count, memory_order_relaxed) != 0; }
 
 /* What was deferred up to this epoch is due: the oldest epoch in which another CPU (or this one, with_self) is in the kernel. Never
  * more than the present epoch: what another CPU defers after this look at the CPUs may be in somebody's hands. */
@@ -76,10 +73,7 @@ static bool run_list(struct quiesce_list *list, bool with_self)
     }
 }
 
-bool quiesce_run(void)
-{
-    return run_list(&lists[arch_cpu()->index], false); /* the end of an entry: this CPU holds nothing any more */
-}
+bool quiesce_run(void) { return run_list(&lists[arch_cpu()->index], false); /* the end of an entry: this CPU holds nothing any more */ }
 
 void quiesce_drain(void)
 {

@@ -128,8 +128,8 @@ void first_process_start(const struct boot_info *bi)
     struct first first = {};
     make_process(&first);
     struct memory *image, *clock, *stack;
-    must(memory_create_fixed(untyped_root, MEMORY_KIND_FIXED, bi->image_start, align_up(bi->image_size, PAGE_SIZE) >> PAGE_SHIFT,
-                             &image), "boot image");
+    must(memory_create_fixed(untyped_root, MEMORY_KIND_FIXED, bi->image_start, align_up(bi->image_size, PAGE_SIZE) >> PAGE_SHIFT, &image),
+         "boot image");
     for (uint32_t i = 0; i < elf.segment_count; i++)
         load_segment(&first, &file, image, &elf.segments[i]);
     arch_icache_sync(phys_to_virt(bi->image_start), bi->image_size);

@@ -71,7 +71,10 @@ void *mmio_map(paddr_t base, uint64_t size)
 static void map_direct(const struct boot_info *bi, paddr_t start, paddr_t end)
 {
     paddr_t fixed_end = bi->kernel_start + (uint64_t)(kernel_rodata_end - kernel_image_start);
-    struct { paddr_t start, end; uint32_t prot; } parts[3] = {
+    struct {
+        paddr_t start, end;
+        uint32_t prot;
+    } parts[3] = {
         {start, min_u64(end, bi->kernel_start), PROT_READ | PROT_WRITE},
         {max_u64(start, bi->kernel_start), min_u64(end, fixed_end), PROT_READ},
         {max_u64(start, fixed_end), end, PROT_READ | PROT_WRITE},

@@ -46,10 +46,7 @@ static void print_frame(const struct arch_frame *frame)
     }
 }
 
-static bool is_kernel_stack(uint64_t fp)
-{
-    return (fp & 7) == 0 && fp >= DIRECT_MAP_BASE && fp < UINT64_MAX - 16;
-}
+static bool is_kernel_stack(uint64_t fp) { return (fp & 7) == 0 && fp >= DIRECT_MAP_BASE && fp < UINT64_MAX - 16; }
 
 static void print_backtrace(uint64_t pc, uint64_t fp)
 {
@@ -73,7 +70,7 @@ static void begin(void)
     uint32_t expected = 0, mine = arch_cpu()->index + 1;
     if (!atomic_compare_exchange_strong(&panicking_cpu, &expected, mine)) {
         if (expected != mine)
-            arch_halt(); /* another CPU is reporting */
+            arch_halt();               /* another CPU is reporting */
         arch_power(ARCH_EXIT_FAILURE); /* a panic inside the report */
     }
     log_panic_mode();
@@ -106,10 +103,12 @@ void panic(const char *format, ...)
 
 void kernel_fault(const struct arch_frame *frame, const struct fault *fault)
 {
-    static const char *const kinds[] = {"?", "page fault", "illegal instruction", "breakpoint", "alignment", "arithmetic", "fpu", "general"};
+    static const char *const kinds[] = {"?",   "page fault", "illegal instruction", "breakpoint", "alignment", "arithmetic",
+                                        "fpu", "general"};
     begin();
-    log_console_line("\nKERNEL PANIC: %s in the kernel, address %016lx, code %lx%s%s", kinds[fault->kind <= FAULT_GENERAL ? fault->kind : 0],
-                     fault->address, fault->code, fault->is_write ? ", write" : "", fault->is_execute ? ", execute" : "");
+    log_console_line("\nKERNEL PANIC: %s in the kernel, address %016lx, code %lx%s%s",
+                     kinds[fault->kind <= FAULT_GENERAL ? fault->kind : 0], fault->address, fault->code, fault->is_write ? ", write" : "",
+                     fault->is_execute ? ", execute" : "");
     print_frame(frame);
     print_backtrace(arch_frame_pc(frame), arch_frame_fp(frame));
     end();
@@ -117,7 +116,4 @@ void kernel_fault(const struct arch_frame *frame, const struct fault *fault)
 
 /* UBSan in trap mode needs no runtime; the stack protector calls this. */
 [[noreturn]] void __stack_chk_fail(void);
-void __stack_chk_fail(void)
-{
-    panic("stack smashed");
-}
+void __stack_chk_fail(void) { panic("stack smashed"); }

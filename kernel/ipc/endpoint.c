@@ -147,10 +147,9 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
     if (ring != nullptr && list_is_empty(&endpoint->callers.waiters) && ring_reserve_call(ring, wants_reply, &index)) {
         uint64_t words[12];
         message_read(thread, op, words);
-        status_t status = op_handles(op) == 0
-                              ? OK
-                              : message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], inv->cspace, ring->cspace,
-                                                         &words[MESSAGE_HANDLE_WORD]);
+        status_t status = op_handles(op) == 0 ? OK
+                                              : message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], inv->cspace, ring->cspace,
+                                                                         &words[MESSAGE_HANDLE_WORD]);
         if (status != OK) {
             ring_unreserve_call(ring, index);
             spinlock_release(&endpoint->lock);
@@ -344,8 +343,8 @@ void endpoint_pump(struct endpoint *endpoint)
         uint64_t op = caller->call_op & ~(uint64_t)OP_SEND;
         uint64_t words[12];
         message_read(caller, op, words);
-        status_t status = message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], caller->process->cspace, ring->cspace,
-                                                   &words[MESSAGE_HANDLE_WORD]);
+        status_t status =
+            message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], caller->process->cspace, ring->cspace, &words[MESSAGE_HANDLE_WORD]);
         if (status != OK) {
             ring_unreserve_call(ring, index);
             spinlock_release(&endpoint->lock);
@@ -392,8 +391,8 @@ void endpoint_badge_gone(struct badge *badge)
     spinlock_acquire(&endpoint->lock);
     struct ring *ring = endpoint->ring;
     /* Without a server there is nobody whose records of this client would have to be closed. */
-    bool is_done = ring == nullptr || (list_is_empty(&endpoint->badges_gone) &&
-                                       ring_deliver_badge_gone(ring, endpoint->ring_cookie, badge->value));
+    bool is_done =
+        ring == nullptr || (list_is_empty(&endpoint->badges_gone) && ring_deliver_badge_gone(ring, endpoint->ring_cookie, badge->value));
     if (!is_done)
         list_push_back(&endpoint->badges_gone, &badge->gone_node);
     spinlock_release(&endpoint->lock);

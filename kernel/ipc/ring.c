@@ -17,15 +17,9 @@ constexpr uint32_t WATCHES_PER_PAGE = PAGE_SIZE / sizeof(struct watch);
 constexpr uint32_t CALLS_PER_PAGE = PAGE_SIZE / sizeof(struct ring_call);
 constexpr uint32_t WATCHES_MAX = 1024, CALLS_MAX = 256, SQ_MAX = 512, CQ_MAX = 1024;
 
-static void *ring_at(struct ring *ring, uint32_t offset)
-{
-    return ring->pages[offset >> PAGE_SHIFT] + (offset & (PAGE_SIZE - 1));
-}
+static void *ring_at(struct ring *ring, uint32_t offset) { return ring->pages[offset >> PAGE_SHIFT] + (offset & (PAGE_SIZE - 1)); }
 
-static struct tess_ring_header *header(struct ring *ring)
-{
-    return (struct tess_ring_header *)ring->pages[0];
-}
+static struct tess_ring_header *header(struct ring *ring) { return (struct tess_ring_header *)ring->pages[0]; }
 
 static struct watch *watch_at(struct ring *ring, uint32_t index)
 {
@@ -46,10 +40,7 @@ static uint32_t completions_used(struct ring *ring)
     return used > ring->cq_entries ? ring->cq_entries : used; /* nonsense from the user: full */
 }
 
-static bool has_room(struct ring *ring) REQUIRES(&ring->lock)
-{
-    return completions_used(ring) + ring->reserved < ring->cq_entries;
-}
+static bool has_room(struct ring *ring) REQUIRES(&ring->lock) { return completions_used(ring) + ring->reserved < ring->cq_entries; }
 
 static void push(struct ring *ring, const struct tess_completion *completion) REQUIRES(&ring->lock)
 {
@@ -95,7 +86,9 @@ static void flush(struct ring *ring) REQUIRES(&ring->lock)
         bool is_timeout = watch->state == WATCH_TIMER;
         struct tess_completion completion = {
             .kind = is_timeout ? COMPLETION_TIMEOUT : COMPLETION_WATCH,
-            .status = is_timeout ? ERROR_TIMED_OUT : watch->is_dead ? ERROR_PEER_DIED : OK,
+            .status = is_timeout       ? ERROR_TIMED_OUT
+                      : watch->is_dead ? ERROR_PEER_DIED
+                                       : OK,
             .cookie = watch->cookie,
             .words = {watch->pending_bits},
         };
@@ -280,8 +273,12 @@ void ring_pump(struct ring *ring)
 /* Executes one submission; its completion entry is reserved. */
 static void submit_one(struct invocation *inv, struct ring *ring, const struct tess_submission *submission)
 {
-    struct invocation sub = {.thread = inv->thread, .cspace = inv->cspace, .op = submission->op, .aux = submission->aux,
-                             .handle = submission->handle, .is_submitted = true};
+    struct invocation sub = {.thread = inv->thread,
+                             .cspace = inv->cspace,
+                             .op = submission->op,
+                             .aux = submission->aux,
+                             .handle = submission->handle,
+                             .is_submitted = true};
     for (uint32_t i = 0; i < MESSAGE_WORDS; i++)
         sub.words[i] = submission->words[i];
     status_t status;
@@ -434,9 +431,9 @@ status_t ring_watch(struct invocation *inv, struct ring *self, uint64_t object, 
         return status;
     if (mask != 0 && cap.object->type != OBJECT_EVENT && cap.object->type != OBJECT_INTERRUPT)
         return ERROR_WRONG_TYPE;
-    uint32_t right = mask == 0                            ? RIGHT_WATCH
+    uint32_t right = mask == 0                          ? RIGHT_WATCH
                      : cap.object->type == OBJECT_EVENT ? RIGHT_WATCH | EVENT_RIGHT_WAIT
-                                                          : RIGHT_WATCH | INTERRUPT_RIGHT_HANDLE;
+                                                        : RIGHT_WATCH | INTERRUPT_RIGHT_HANDLE;
     if ((cap.rights & right) != right)
         return ERROR_MISSING_RIGHT;
 

@@ -18,9 +18,9 @@ constexpr uint32_t LOG_TEXT_MAX = 512;
 struct log log_object;
 static struct spinlock log_lock;
 static uint8_t ring_bytes[LOG_BYTES];
-static uint64_t tail_position, head_position;   /* bytes since boot: [head, tail) is kept */
-static uint64_t head_sequence, next_sequence;   /* of the record at head; of the next one */
-static struct event *reader;                    /* counted */
+static uint64_t tail_position, head_position; /* bytes since boot: [head, tail) is kept */
+static uint64_t head_sequence, next_sequence; /* of the record at head; of the next one */
+static struct event *reader;                  /* counted */
 static uint64_t reader_bits;
 static bool is_echo_off;
 
@@ -36,10 +36,7 @@ static void ring_copy_out(uint64_t position, void *to, uint32_t size)
         ((uint8_t *)to)[i] = ring_bytes[(position + i) % LOG_BYTES];
 }
 
-static uint32_t record_size(uint32_t text_size)
-{
-    return (uint32_t)sizeof(struct tess_log_record) + ((text_size + 7) & ~7u);
-}
+static uint32_t record_size(uint32_t text_size) { return (uint32_t)sizeof(struct tess_log_record) + ((text_size + 7) & ~7u); }
 
 static void console_text(const char *text, uint32_t size)
 {
@@ -62,7 +59,11 @@ static void echo(uint64_t time_ns, const char *text, uint32_t size)
 void log_write(uint32_t level, uint64_t process_id, const char *text, uint32_t size)
 {
     struct tess_log_record record = {
-        .time_ns = arch_time_ns(), .process_id = process_id, .level = (uint16_t)level, .size = (uint16_t)size, .cpu = arch_cpu()->index,
+        .time_ns = arch_time_ns(),
+        .process_id = process_id,
+        .level = (uint16_t)level,
+        .size = (uint16_t)size,
+        .cpu = arch_cpu()->index,
     };
     static const uint64_t padding = 0;
     spinlock_acquire(&log_lock);
@@ -103,10 +104,7 @@ void kprintf(const char *format, ...)
     log_write(LOG_INFO, 0, text, size);
 }
 
-void log_panic_mode(void)
-{
-    is_echo_off = true; /* the panic report goes through log_console_line only: no lock is taken any more */
-}
+void log_panic_mode(void) { is_echo_off = true; /* the panic report goes through log_console_line only: no lock is taken any more */ }
 
 void log_console_line(const char *format, ...)
 {
@@ -138,10 +136,7 @@ void log_console_last(uint32_t count)
     }
 }
 
-void log_init(void)
-{
-    object_init_static(&log_object.object, OBJECT_LOG, sizeof(log_object));
-}
+void log_init(void) { object_init_static(&log_object.object, OBJECT_LOG, sizeof(log_object)); }
 
 status_t log_append(struct invocation *inv, struct log *self, uint64_t address, uint64_t size, uint32_t level)
 {

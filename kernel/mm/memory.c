@@ -129,8 +129,7 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
     return OK;
 }
 
-status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages,
-                             struct memory **out_memory)
+status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages, struct memory **out_memory)
 {
     struct memory *memory;
     status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)&memory);
@@ -147,9 +146,8 @@ status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, pad
 status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)
 {
     spinlock_acquire(&memory->lock);
-    status_t status = memory->kind == MEMORY_KIND_DEVICE || memory->kind == MEMORY_KIND_FIXED
-                          ? ERROR_BAD_ARGUMENT
-                          : commit_range(memory, first, count);
+    status_t status =
+        memory->kind == MEMORY_KIND_DEVICE || memory->kind == MEMORY_KIND_FIXED ? ERROR_BAD_ARGUMENT : commit_range(memory, first, count);
     if (status == OK)
         memory->pin_count++;
     spinlock_release(&memory->lock);
@@ -182,10 +180,7 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
     return true;
 }
 
-static void memory_kill(struct object *object)
-{
-    vspace_orphan_regions((struct memory *)object);
-}
+static void memory_kill(struct object *object) { vspace_orphan_regions((struct memory *)object); }
 
 static bool memory_destroy(struct object *object)
 {
@@ -208,8 +203,7 @@ const struct object_class memory_class = {.kill = memory_kill, .destroy = memory
 
 /* ---- Methods ---- */
 
-status_t untyped_create_memory(struct invocation *inv, struct untyped *self, uint64_t size_bytes, uint32_t flags,
-                               handle_t *out_memory)
+status_t untyped_create_memory(struct invocation *inv, struct untyped *self, uint64_t size_bytes, uint32_t flags, handle_t *out_memory)
 {
     uint64_t pages = size_bytes / PAGE_SIZE + (size_bytes % PAGE_SIZE != 0);
     if (pages == 0 || pages > MEMORY_PAGES_MAX || (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED)) != 0)

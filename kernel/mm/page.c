@@ -18,10 +18,7 @@ static struct spinlock buddy_lock;
 static struct list free_lists[PAGE_ORDER_MAX + 1];
 static uint64_t free_pages, ram_pages;
 
-static paddr_t page_address(const struct page *page)
-{
-    return (page_array_first + (uint64_t)(page - page_array)) << PAGE_SHIFT;
-}
+static paddr_t page_address(const struct page *page) { return (page_array_first + (uint64_t)(page - page_array)) << PAGE_SHIFT; }
 
 static void block_push(struct page *page, uint32_t order) REQUIRES(&buddy_lock)
 {
@@ -121,15 +118,9 @@ void page_free_run(paddr_t address, uint64_t count)
     spinlock_release(&buddy_lock);
 }
 
-uint64_t page_free_count(void)
-{
-    return free_pages;
-}
+uint64_t page_free_count(void) { return free_pages; }
 
-uint64_t page_ram_count(void)
-{
-    return ram_pages;
-}
+uint64_t page_ram_count(void) { return ram_pages; }
 
 bool page_is_ram(paddr_t address, uint64_t size)
 {
@@ -157,7 +148,9 @@ void page_zero(void *page)
     }
 }
 
-struct cut { uint64_t first, last; }; /* frames [first, last) that are not free */
+struct cut {
+    uint64_t first, last;
+}; /* frames [first, last) that are not free */
 
 /* Walks the parts of RAM range `r` that no reserved range, the kernel, the boot image or `extra` covers. */
 static void for_each_free(const struct boot_info *bi, const struct boot_range *r, const struct cut *extra,
@@ -169,14 +162,13 @@ static void for_each_free(const struct boot_info *bi, const struct boot_range *r
         uint32_t count = 0;
         cuts[count++] = (struct cut){bi->kernel_start >> PAGE_SHIFT, (bi->kernel_end + PAGE_SIZE - 1) >> PAGE_SHIFT};
         if (bi->image_size != 0)
-            cuts[count++] = (struct cut){bi->image_start >> PAGE_SHIFT,
-                                         (bi->image_start + bi->image_size + PAGE_SIZE - 1) >> PAGE_SHIFT};
+            cuts[count++] = (struct cut){bi->image_start >> PAGE_SHIFT, (bi->image_start + bi->image_size + PAGE_SIZE - 1) >> PAGE_SHIFT};
         if (extra != nullptr)
             cuts[count++] = *extra;
         for (uint32_t i = 0; i < bi->range_count; i++)
             if (bi->ranges[i].kind == BOOT_RESERVED && bi->ranges[i].size != 0)
-                cuts[count++] = (struct cut){bi->ranges[i].base >> PAGE_SHIFT,
-                                             (bi->ranges[i].base + bi->ranges[i].size + PAGE_SIZE - 1) >> PAGE_SHIFT};
+                cuts[count++] =
+                    (struct cut){bi->ranges[i].base >> PAGE_SHIFT, (bi->ranges[i].base + bi->ranges[i].size + PAGE_SIZE - 1) >> PAGE_SHIFT};
         uint64_t stop = end;
         bool is_cut = false;
         for (uint32_t i = 0; i < count; i++) {
@@ -274,7 +266,4 @@ void page_init(const struct boot_info *bi)
     give_ranges(bi, give_early);
 }
 
-void page_init_late(const struct boot_info *bi)
-{
-    give_ranges(bi, give_late);
-}
+void page_init_late(const struct boot_info *bi) { give_ranges(bi, give_late); }

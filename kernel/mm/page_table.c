@@ -5,15 +5,9 @@
 #include <kernel/page_table.h>
 #include <kernel/untyped.h>
 
-static uint32_t entry_index(vaddr_t va, uint32_t level)
-{
-    return (uint32_t)(va >> (PAGE_SHIFT + 9 * level)) & 511;
-}
+static uint32_t entry_index(vaddr_t va, uint32_t level) { return (uint32_t)(va >> (PAGE_SHIFT + 9 * level)) & 511; }
 
-static uint64_t level_size(uint32_t level)
-{
-    return PAGE_SIZE << (9 * level);
-}
+static uint64_t level_size(uint32_t level) { return PAGE_SIZE << (9 * level); }
 
 static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
 {
@@ -159,8 +153,7 @@ static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t 
             any |= protect_level(arch_pte_address(*entry), level - 1, va, stop, prot);
         } else if (arch_pte_is_present(*entry)) {
             uint32_t keep = arch_pte_prot(*entry) & PROT_DEVICE;
-            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(arch_pte_address(*entry), prot | keep, 0),
-                                  memory_order_release);
+            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(arch_pte_address(*entry), prot | keep, 0), memory_order_release);
             any = true;
         }
         va = stop;

@@ -3,10 +3,10 @@
  * size; when its last cell is freed the page goes back, so that accounting by pages is exact.
  */
 #include <arch/arch.h>
+#include <kernel/abi_dispatch.h>
 #include <kernel/invocation.h>
 #include <kernel/page.h>
 #include <kernel/untyped.h>
-#include <kernel/abi_dispatch.h>
 #include <tess/string.h>
 
 struct untyped *untyped_root;
@@ -68,7 +68,7 @@ static uint32_t cell_class(uint32_t size)
 {
     uint32_t class = 0;
     while ((64u << class) < size)
-        class++;
+        class ++;
     return class;
 }
 

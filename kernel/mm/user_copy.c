@@ -49,10 +49,7 @@ static status_t copy(struct vspace *vspace, vaddr_t address, void *kernel, uint6
     return OK;
 }
 
-status_t user_copy_in(struct vspace *vspace, void *to, vaddr_t from, uint64_t size)
-{
-    return copy(vspace, from, to, size, PROT_READ);
-}
+status_t user_copy_in(struct vspace *vspace, void *to, vaddr_t from, uint64_t size) { return copy(vspace, from, to, size, PROT_READ); }
 
 status_t user_copy_out(struct vspace *vspace, vaddr_t to, const void *from, uint64_t size)
 {

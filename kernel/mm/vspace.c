@@ -104,8 +104,8 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
     return candidate <= USER_TOP && USER_TOP - candidate >= size ? candidate : 0;
 }
 
-status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address,
-                           bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address)
+status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address, bool is_fixed,
+                           uint32_t prot, uint32_t max_prot, vaddr_t *out_address)
 {
     struct region *region = region_alloc(vspace);
     if (region == nullptr)
@@ -464,20 +464,19 @@ status_t untyped_create_vspace(struct invocation *inv, struct untyped *self, han
     return status == OK ? invocation_give(inv, &vspace->object, RIGHTS_ALL, out_vspace) : status;
 }
 
-status_t vspace_map(struct invocation *inv, struct vspace *self, const struct cap *memory, uint64_t offset, uint64_t size,
-                    uint64_t address, uint32_t flags, uint64_t *out_address)
+status_t vspace_map(struct invocation *inv, struct vspace *self, const struct cap *memory, uint64_t offset, uint64_t size, uint64_t address,
+                    uint32_t flags, uint64_t *out_address)
 {
     (void)inv;
     struct memory *object = (struct memory *)memory->object;
     uint32_t prot;
     uint64_t end;
-    if (!prot_of_flags(flags, MAP_FIXED, &prot) || ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 ||
-        ckd_add(&end, offset, size) || end > object->size_pages << PAGE_SHIFT)
+    if (!prot_of_flags(flags, MAP_FIXED, &prot) || ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) ||
+        end > object->size_pages << PAGE_SHIFT)
         return ERROR_BAD_ARGUMENT;
     if (address != 0 ? !is_user_range(address, size) : (size > USER_TOP || (flags & MAP_FIXED)))
         return ERROR_BAD_ARGUMENT;
-    uint32_t max_prot = (memory->rights & MEMORY_RIGHT_READ ? PROT_READ : 0) |
-                        (memory->rights & MEMORY_RIGHT_WRITE ? PROT_WRITE : 0) |
+    uint32_t max_prot = (memory->rights & MEMORY_RIGHT_READ ? PROT_READ : 0) | (memory->rights & MEMORY_RIGHT_WRITE ? PROT_WRITE : 0) |
                         (memory->rights & MEMORY_RIGHT_EXEC ? PROT_EXEC : 0);
     if (object->kind == MEMORY_KIND_FIXED)
         max_prot &= ~(uint32_t)PROT_WRITE;

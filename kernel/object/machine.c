@@ -30,10 +30,16 @@ void machine_init(const struct boot_info *bi)
         const struct boot_ecam *from = &bi->ecams[i];
         struct tess_pci_host *to = &platform.pci_hosts[i];
         *to = (struct tess_pci_host){
-            .ecam_base = from->base, .segment = from->segment, .bus_start = from->bus_start, .bus_end = from->bus_end,
-            .mmio32_base = from->mmio32_base, .mmio32_size = from->mmio32_size,
-            .mmio64_base = from->mmio64_base, .mmio64_size = from->mmio64_size,
-            .io_base = from->io_base, .io_size = from->io_size,
+            .ecam_base = from->base,
+            .segment = from->segment,
+            .bus_start = from->bus_start,
+            .bus_end = from->bus_end,
+            .mmio32_base = from->mmio32_base,
+            .mmio32_size = from->mmio32_size,
+            .mmio64_base = from->mmio64_base,
+            .mmio64_size = from->mmio64_size,
+            .io_base = from->io_base,
+            .io_size = from->io_size,
         };
         memcpy(to->intx_source, from->intx_source, sizeof(to->intx_source));
     }
@@ -55,8 +61,8 @@ status_t machine_platform(struct invocation *inv, struct machine *self, uint64_t
     return user_copy_out(inv->thread->process->vspace, address, &platform, sizeof(platform));
 }
 
-status_t machine_device_memory(struct invocation *inv, struct machine *self, const struct cap *untyped, uint64_t physical,
-                               uint64_t size, handle_t *out_memory)
+status_t machine_device_memory(struct invocation *inv, struct machine *self, const struct cap *untyped, uint64_t physical, uint64_t size,
+                               handle_t *out_memory)
 {
     (void)self;
     uint64_t end;
@@ -64,8 +70,7 @@ status_t machine_device_memory(struct invocation *inv, struct machine *self, con
         page_is_ram(physical, size))
         return ERROR_BAD_ARGUMENT;
     struct memory *memory;
-    status_t status = memory_create_fixed((struct untyped *)untyped->object, MEMORY_KIND_DEVICE, physical, size >> PAGE_SHIFT,
-                                          &memory);
+    status_t status = memory_create_fixed((struct untyped *)untyped->object, MEMORY_KIND_DEVICE, physical, size >> PAGE_SHIFT, &memory);
     return status == OK ? invocation_give(inv, &memory->object, RIGHTS_ALL & ~(uint32_t)MEMORY_RIGHT_EXEC, out_memory) : status;
 }
 
@@ -108,8 +113,7 @@ status_t machine_dma(struct invocation *inv, struct machine *self, const struct 
 status_t machine_power(struct invocation *inv, struct machine *self, uint32_t how)
 {
     (void)inv, (void)self;
-    static const enum arch_poweroff ways[] = {[POWER_OFF] = ARCH_POWEROFF, [POWER_REBOOT] = ARCH_REBOOT,
-                                              [POWER_FAIL] = ARCH_EXIT_FAILURE};
+    static const enum arch_poweroff ways[] = {[POWER_OFF] = ARCH_POWEROFF, [POWER_REBOOT] = ARCH_REBOOT, [POWER_FAIL] = ARCH_EXIT_FAILURE};
     if (how >= ARRAY_LENGTH(ways))
         return ERROR_BAD_ARGUMENT;
     kprintf("%s", how == POWER_REBOOT ? "reboot" : "power off");

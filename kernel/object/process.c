@@ -159,8 +159,15 @@ void process_crash(struct thread *thread, const struct fault *fault)
 {
     struct process *process = thread->process;
     struct tess_crash_record crash = {
-        .cause = EXIT_FAULT, .status = -1, .fault_kind = fault->kind, .is_write = fault->is_write, .address = fault->address,
-        .code = fault->code, .pc = arch_frame_pc(&thread->frame), .sp = arch_frame_sp(&thread->frame), .thread_id = thread->object.id,
+        .cause = EXIT_FAULT,
+        .status = -1,
+        .fault_kind = fault->kind,
+        .is_write = fault->is_write,
+        .address = fault->address,
+        .code = fault->code,
+        .pc = arch_frame_pc(&thread->frame),
+        .sp = arch_frame_sp(&thread->frame),
+        .thread_id = thread->object.id,
     };
     crash.frame_count = backtrace(process->vspace, &thread->frame, crash.frames, ARRAY_LENGTH(crash.frames));
     spinlock_acquire(&process->lock);
@@ -194,10 +201,7 @@ void process_describe(struct process *process, struct tess_process_info *out_inf
     out_info->memory_pages = untyped->used_pages;
 }
 
-static void process_class_kill(struct object *object)
-{
-    process_end((struct process *)object, EXIT_DESTROYED, 0);
-}
+static void process_class_kill(struct object *object) { process_end((struct process *)object, EXIT_DESTROYED, 0); }
 
 static bool process_class_destroy(struct object *object)
 {
@@ -218,8 +222,7 @@ status_t untyped_create_process(struct invocation *inv, struct untyped *self, co
                                 const uint8_t name[16], handle_t *out_process)
 {
     struct process *process;
-    status_t status = process_create(self, (struct vspace *)vspace->object, (struct cspace *)cspace->object, (const char *)name,
-                                     &process);
+    status_t status = process_create(self, (struct vspace *)vspace->object, (struct cspace *)cspace->object, (const char *)name, &process);
     return status == OK ? invocation_give(inv, &process->object, RIGHTS_ALL, out_process) : status;
 }
 

@@ -11,10 +11,7 @@
 
 struct system system_object;
 
-void system_init(void)
-{
-    object_init_static(&system_object.object, OBJECT_SYSTEM, sizeof(system_object));
-}
+void system_init(void) { object_init_static(&system_object.object, OBJECT_SYSTEM, sizeof(system_object)); }
 
 static status_t give(struct invocation *inv, uint64_t address, const void *record, uint64_t size)
 {
@@ -31,8 +28,12 @@ status_t system_info(struct invocation *inv, struct system *self, uint64_t addre
 {
     (void)self;
     struct tess_system_info info = {
-        .time_ns = arch_time_ns(), .cpu_count = cpu_count, .ram_pages = page_ram_count(), .free_pages = page_free_count(),
-        .kernel_pages = page_ram_count() - untyped_root->limit_pages, .process_count = object_counts[OBJECT_PROCESS],
+        .time_ns = arch_time_ns(),
+        .cpu_count = cpu_count,
+        .ram_pages = page_ram_count(),
+        .free_pages = page_free_count(),
+        .kernel_pages = page_ram_count() - untyped_root->limit_pages,
+        .process_count = object_counts[OBJECT_PROCESS],
     };
     for (uint32_t i = 0; i < ARRAY_LENGTH(info.object_count); i++) {
         info.object_count[i] = object_counts[i];
@@ -51,9 +52,16 @@ status_t system_cpu(struct invocation *inv, struct system *self, uint32_t index,
     if (since != 0 && since < now)
         idle_ns += now - since;
     struct tess_cpu_info info = {
-        .index = index, .is_online = atomic_load(&cpus[index]->is_online), .idle_ns = idle_ns,
-        .busy_ns = now > idle_ns ? now - idle_ns : 0, .switches = stats->switches, .syscalls = stats->syscalls,
-        .interrupts = stats->interrupts, .timer_interrupts = stats->timer_interrupts, .ipis = stats->ipis, .faults = stats->faults,
+        .index = index,
+        .is_online = atomic_load(&cpus[index]->is_online),
+        .idle_ns = idle_ns,
+        .busy_ns = now > idle_ns ? now - idle_ns : 0,
+        .switches = stats->switches,
+        .syscalls = stats->syscalls,
+        .interrupts = stats->interrupts,
+        .timer_interrupts = stats->timer_interrupts,
+        .ipis = stats->ipis,
+        .faults = stats->faults,
     };
     return give(inv, address, &info, sizeof(info));
 }
@@ -105,25 +113,18 @@ static void describe_handle(const struct cap *cap, struct tess_handle_info *info
         info->detail[0] = ((struct untyped *)cap->object)->limit_pages;
         info->detail[1] = ((struct untyped *)cap->object)->used_pages;
         break;
-    case OBJECT_PROCESS:
-        info->detail[0] = cap->object->id;
-        break;
+    case OBJECT_PROCESS: info->detail[0] = cap->object->id; break;
     case OBJECT_THREAD:
         info->detail[0] = cap->object->id;
         info->detail[1] = thread_from_object(cap->object)->process->object.id;
         break;
-    case OBJECT_DMA:
-        info->detail[0] = dma_pinned_pages((struct dma *)cap->object);
-        break;
-    case OBJECT_INTERRUPT:
-        info->detail[0] = ((struct interrupt *)cap->object)->source;
-        break;
+    case OBJECT_DMA: info->detail[0] = dma_pinned_pages((struct dma *)cap->object); break;
+    case OBJECT_INTERRUPT: info->detail[0] = ((struct interrupt *)cap->object)->source; break;
     case OBJECT_IOPORTS:
         info->detail[0] = ((struct ioports *)cap->object)->base;
         info->detail[1] = ((struct ioports *)cap->object)->count;
         break;
-    default:
-        break;
+    default: break;
     }
 }
 

@@ -104,8 +104,8 @@ static bool root_open(paddr_t rsdp_base, struct root *out_root)
         kprintf("acpi: no RSDP at 0x%lx\n", rsdp_base);
         return false;
     }
-    bool has_xsdt = rsdp->revision >= 2 && rsdp->length == sizeof(*rsdp) && rsdp->xsdt != 0 &&
-                    is_sum_zero((const uint8_t *)rsdp, sizeof(*rsdp));
+    bool has_xsdt =
+        rsdp->revision >= 2 && rsdp->length == sizeof(*rsdp) && rsdp->xsdt != 0 && is_sum_zero((const uint8_t *)rsdp, sizeof(*rsdp));
     if (has_xsdt && table_open(rsdp->xsdt, "XSDT", &out_root->table)) {
         out_root->entry_size = 8;
         return true;
@@ -171,26 +171,17 @@ static void madt_entry(struct boot_info *bi, const struct table *entry)
 {
     struct boot_interrupt_controller *intc = &bi->intc;
     switch (field(entry, 0, 1)) {
-    case MADT_LAPIC:
-        cpu_add(bi, field(entry, 3, 1), (uint32_t)field(entry, 4, 4), field(entry, 3, 1) == 0xFF);
-        break;
-    case MADT_X2APIC:
-        cpu_add(bi, field(entry, 4, 4), (uint32_t)field(entry, 8, 4), field(entry, 4, 4) == UINT32_MAX);
-        break;
-    case MADT_IOAPIC:
-        ioapic_add(intc, field(entry, 4, 4), (uint32_t)field(entry, 8, 4));
-        break;
+    case MADT_LAPIC: cpu_add(bi, field(entry, 3, 1), (uint32_t)field(entry, 4, 4), field(entry, 3, 1) == 0xFF); break;
+    case MADT_X2APIC: cpu_add(bi, field(entry, 4, 4), (uint32_t)field(entry, 8, 4), field(entry, 4, 4) == UINT32_MAX); break;
+    case MADT_IOAPIC: ioapic_add(intc, field(entry, 4, 4), (uint32_t)field(entry, 8, 4)); break;
     case MADT_OVERRIDE:
         if (field(entry, 3, 1) < 16) {
             intc->isa_override[field(entry, 3, 1)].gsi = (uint32_t)field(entry, 4, 4);
             intc->isa_override[field(entry, 3, 1)].flags = (uint16_t)field(entry, 8, 2);
         }
         break;
-    case MADT_LAPIC_ADDRESS:
-        intc->lapic_base = field(entry, 4, 8);
-        break;
-    default:
-        break;
+    case MADT_LAPIC_ADDRESS: intc->lapic_base = field(entry, 4, 8); break;
+    default: break;
     }
 }
 
@@ -280,8 +271,7 @@ static bool fadt_parse(struct boot_info *bi, const struct root *root)
     }
     bi->timer.pm_timer_port = fadt_port(&fadt, 208, 76);
     bi->power.pm1a_control_port = fadt_port(&fadt, 172, 64);
-    if ((field(&fadt, 112, 4) & FADT_RESET_SUPPORTED) && field(&fadt, 116, 1) == ADDRESS_SPACE_IO &&
-        field(&fadt, 120, 8) <= UINT16_MAX) {
+    if ((field(&fadt, 112, 4) & FADT_RESET_SUPPORTED) && field(&fadt, 116, 1) == ADDRESS_SPACE_IO && field(&fadt, 120, 8) <= UINT16_MAX) {
         bi->power.reset_port = (uint32_t)field(&fadt, 120, 8);
         bi->power.reset_value = (uint8_t)field(&fadt, 128, 1);
     }

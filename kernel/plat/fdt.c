@@ -125,8 +125,7 @@ static void read_initrd(struct boot_info *bi, const struct fdt *fdt, const struc
 {
     uint64_t start, end;
 
-    if (!read_chosen_address(fdt, chosen, "linux,initrd-start", &start) ||
-        !read_chosen_address(fdt, chosen, "linux,initrd-end", &end))
+    if (!read_chosen_address(fdt, chosen, "linux,initrd-start", &start) || !read_chosen_address(fdt, chosen, "linux,initrd-end", &end))
         return;
     if (end <= start) {
         kprintf("fdt: boot image ends before it starts\n");

@@ -126,8 +126,8 @@ static void read_pci_windows(struct boot_ecam *ecam, const struct fdt *fdt, cons
 
     if (!fdt_property(fdt, node, "ranges", &ranges))
         return;
-    while (fdt_cells(&ranges, &at, 1, &space) && fdt_cells(&ranges, &at, 2, &bus) &&
-           fdt_cells(&ranges, &at, parent_cells, &cpu) && fdt_cells(&ranges, &at, 2, &size))
+    while (fdt_cells(&ranges, &at, 1, &space) && fdt_cells(&ranges, &at, 2, &bus) && fdt_cells(&ranges, &at, parent_cells, &cpu) &&
+           fdt_cells(&ranges, &at, 2, &size))
         add_pci_window(ecam, (uint32_t)space >> 24 & 3, bus, cpu, size);
 }
 

@@ -15,10 +15,7 @@ enum : uint32_t {
 };
 
 /* Assembled from bytes: the blob is big-endian and may lie anywhere. */
-static uint32_t be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
+static uint32_t be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 
 static bool section_fits(uint32_t start, uint32_t size, uint32_t total)
 {
@@ -76,10 +73,7 @@ static bool read_word(const struct fdt *fdt, uint32_t *position, uint32_t *out_v
 }
 
 /* Rounds up to the next token; struct_start is aligned, and FDT_SIZE_MAX keeps this from wrapping. */
-static uint32_t token_align(uint32_t position)
-{
-    return (position + 3) & ~3u;
-}
+static uint32_t token_align(uint32_t position) { return (position + 3) & ~3u; }
 
 /* A string of at most end - start bytes with its terminator; its length, or UINT32_MAX. */
 static uint32_t string_length(const struct fdt *fdt, uint32_t start, uint32_t end)
@@ -110,10 +104,7 @@ static bool read_property(const struct fdt *fdt, uint32_t *position, struct fdt_
     return true;
 }
 
-struct fdt_cursor fdt_start(const struct fdt *fdt)
-{
-    return (struct fdt_cursor){.position = fdt->struct_start, .depth = -1};
-}
+struct fdt_cursor fdt_start(const struct fdt *fdt) { return (struct fdt_cursor){.position = fdt->struct_start, .depth = -1}; }
 
 static bool enter_node(const struct fdt *fdt, struct fdt_cursor *cursor)
 {
@@ -135,21 +126,18 @@ bool fdt_next(const struct fdt *fdt, struct fdt_cursor *cursor)
 
     while (read_word(fdt, &cursor->position, &token)) {
         switch (token) {
-        case TOKEN_NOP:
-            break;
+        case TOKEN_NOP: break;
         case TOKEN_PROP:
             if (!read_property(fdt, &cursor->position, &skipped))
                 return false;
             break;
-        case TOKEN_BEGIN_NODE:
-            return enter_node(fdt, cursor);
+        case TOKEN_BEGIN_NODE: return enter_node(fdt, cursor);
         case TOKEN_END_NODE:
             /* The end of the root ends the tree: a second root would have no place in it. */
             if (--cursor->depth < 0)
                 return false;
             break;
-        default:
-            return false;
+        default: return false;
         }
     }
     return false;

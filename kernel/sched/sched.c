@@ -14,10 +14,7 @@ static bool may_run_on(const struct thread *thread, uint32_t cpu)
     return thread->affinity == UINT64_MAX || ((thread->affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
 }
 
-static bool is_idle(uint32_t cpu)
-{
-    return (atomic_load_explicit(&idle_mask[cpu / 64], memory_order_relaxed) >> (cpu % 64)) & 1;
-}
+static bool is_idle(uint32_t cpu) { return (atomic_load_explicit(&idle_mask[cpu / 64], memory_order_relaxed) >> (cpu % 64)) & 1; }
 
 /* Where it ran last if that CPU is idle or nobody is; else an idle CPU. */
 static uint32_t choose_cpu(const struct thread *thread)
@@ -73,10 +70,7 @@ void sched_ready(struct thread *thread)
     enqueue(thread, stays ? cpu->index : choose_cpu(thread));
 }
 
-void sched_spread(struct thread *thread)
-{
-    enqueue(thread, choose_cpu(thread));
-}
+void sched_spread(struct thread *thread) { enqueue(thread, choose_cpu(thread)); }
 
 void sched_switch_to(struct thread *thread)
 {
@@ -395,7 +389,4 @@ static void start_here(void)
     arch_resume(sched_exit());
 }
 
-void sched_start(void)
-{
-    arch_stack_reset(start_here);
-}
+void sched_start(void) { arch_stack_reset(start_here); }

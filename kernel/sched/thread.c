@@ -10,10 +10,7 @@
 static void thread_timeout(struct timer *timer, uint64_t sequence);
 
 /* Nobody else sees the thread yet. */
-static void park_new(struct thread *thread) NO_THREAD_SAFETY
-{
-    thread->is_parked = true;
-}
+static void park_new(struct thread *thread) NO_THREAD_SAFETY { thread->is_parked = true; }
 
 status_t thread_create(struct untyped *untyped, struct process *process, struct memory *message, uint64_t offset, uint32_t flags,
                        struct thread **out_thread)
@@ -304,8 +301,7 @@ status_t untyped_create_thread(struct invocation *inv, struct untyped *self, con
     return status;
 }
 
-status_t thread_start(struct invocation *inv, struct thread *self, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1,
-                      uint64_t tls)
+status_t thread_start(struct invocation *inv, struct thread *self, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls)
 {
     (void)inv;
     if (pc >= USER_TOP || sp > USER_TOP || tls >= USER_TOP)
@@ -393,11 +389,11 @@ status_t thread_info(struct invocation *inv, struct thread *self, uint64_t *out_
 {
     (void)inv;
     *out_id = self->object.id;
-    *out_state = self->is_finished                                                       ? 4
-                 : atomic_load(&self->is_running)                                       ? 1
-                 : (uint8_t)atomic_load(&self->wait_word) == WAIT_BLOCKED               ? 2
-                 : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0          ? 3
-                                                                                         : 0;
+    *out_state = self->is_finished                                             ? 4
+                 : atomic_load(&self->is_running)                              ? 1
+                 : (uint8_t)atomic_load(&self->wait_word) == WAIT_BLOCKED      ? 2
+                 : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0 ? 3
+                                                                               : 0;
     *out_cpu = atomic_load(&self->cpu);
     *out_cpu_ns = self->cpu_ns;
     return OK;

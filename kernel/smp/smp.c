@@ -55,10 +55,7 @@ static bool leave_to_idle(struct cpu *cpu)
     return atomic_load(&cpu->is_tlb_idle);
 }
 
-void smp_tlb_idle_begin(void)
-{
-    atomic_store(&arch_cpu()->is_tlb_idle, true);
-}
+void smp_tlb_idle_begin(void) { atomic_store(&arch_cpu()->is_tlb_idle, true); }
 
 void smp_tlb_idle_end(void)
 {
@@ -121,10 +118,7 @@ bool vspace_is_loaded_elsewhere(struct vspace *vspace)
     return is_loaded;
 }
 
-void smp_kick(uint32_t cpu_index)
-{
-    arch_ipi_send(cpu_index);
-}
+void smp_kick(uint32_t cpu_index) { arch_ipi_send(cpu_index); }
 
 /* Interrupt entry points. They may come from idle, where the CPU is quiescent. */
 static bool enter_if_quiescent(struct cpu *cpu)
@@ -154,7 +148,6 @@ void irq_timer(void)
     if (entered)
         quiesce_leave(cpu);
 }
-
 
 void irq_device(uint32_t source)
 {

@@ -111,10 +111,7 @@ static bool wait_for_memory(void)
     return reap_is_pending() && reap_all(arch_time_ns() + PATIENCE_NS);
 }
 
-[[clang::noinline]] static status_t run_again(struct invocation *inv, struct thread *thread)
-{
-    return run(inv, thread);
-}
+[[clang::noinline]] static status_t run_again(struct invocation *inv, struct thread *thread) { return run(inv, thread); }
 
 /* Long work: others first, interrupts are taken on the way out, and then the call is made again. */
 [[clang::noinline]] static struct thread *leave_again(struct thread *current)

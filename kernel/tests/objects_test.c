@@ -187,8 +187,7 @@ static void handles(void)
     struct cap cap, other;
     CHECK(cspace_insert(a, &memory->object, nullptr, RIGHTS_ALL, nullptr, &first) == OK);
     CHECK(cspace_lookup(a, first, &cap) == OK && cap.object == &memory->object);
-    CHECK(cspace_lookup(a, first + (1ull << 32), &other) == ERROR_BAD_HANDLE &&
-          cspace_lookup(a, 1'000'000, &other) == ERROR_BAD_HANDLE);
+    CHECK(cspace_lookup(a, first + (1ull << 32), &other) == ERROR_BAD_HANDLE && cspace_lookup(a, 1'000'000, &other) == ERROR_BAD_HANDLE);
     CHECK(cspace_transfer(a, first, b, false, &copy) == OK && cspace_transfer(b, copy, b, true, &moved) == OK);
     CHECK(cspace_lookup(b, copy, &other) == ERROR_STALE_HANDLE);
     /* A slot used again does not pass for the old handle, not even for the same object. */

@@ -59,10 +59,7 @@ static uint64_t next_random(uint64_t *state)
     return *state * 0x2545F4914F6CDD1D;
 }
 
-static uint64_t below(uint64_t *state, uint64_t limit)
-{
-    return (next_random(state) >> 16) % limit;
-}
+static uint64_t below(uint64_t *state, uint64_t limit) { return (next_random(state) >> 16) % limit; }
 
 /* A handle of this table to an object of the type (0 = any); sometimes nonsense. Inside a kernel entry. */
 static handle_t pick_handle(uint64_t *rng, struct cspace *cspace, uint32_t type)
@@ -88,50 +85,31 @@ static uint64_t pick_argument(uint64_t *rng, struct thread *thread, uint16_t kin
     struct cspace *cspace = thread->process->cspace;
     uint64_t page = below(rng, BUFFER_PAGES) << PAGE_SHIFT;
     switch (kind & 0xFF) {
-    case ARGUMENT_HANDLE:
-        return pick_handle(rng, cspace, below(rng, 32) == 0 ? 0 : kind >> 8);
-    case ARGUMENT_HANDLE_ANY:
-        return pick_handle(rng, cspace, 0);
-    case ARGUMENT_TINY:
-        return below(rng, 4);
+    case ARGUMENT_HANDLE: return pick_handle(rng, cspace, below(rng, 32) == 0 ? 0 : kind >> 8);
+    case ARGUMENT_HANDLE_ANY: return pick_handle(rng, cspace, 0);
+    case ARGUMENT_TINY: return below(rng, 4);
     case ARGUMENT_SIZE:
         switch (below(rng, 8)) {
-        case 0:
-            return next_random(rng) >> below(rng, 64);
-        case 1:
-            return 1ull << below(rng, 41);
-        case 2:
-            return below(rng, 3000);
-        default:
-            return (1 + below(rng, 40)) << PAGE_SHIFT;
+        case 0: return next_random(rng) >> below(rng, 64);
+        case 1: return 1ull << below(rng, 41);
+        case 2: return below(rng, 3000);
+        default: return (1 + below(rng, 40)) << PAGE_SHIFT;
         }
-    case ARGUMENT_OFFSET:
-        return below(rng, 8) == 0 ? next_random(rng) >> below(rng, 64) : below(rng, 2) == 0 ? 0 : page;
+    case ARGUMENT_OFFSET: return below(rng, 8) == 0 ? next_random(rng) >> below(rng, 64) : below(rng, 2) == 0 ? 0 : page;
     case ARGUMENT_ADDRESS:
         switch (below(rng, 8)) {
-        case 0:
-            return next_random(rng) >> below(rng, 64);
-        case 1:
-            return 0;
-        case 2:
-            return 0x10000000 + page * 16;
-        case 3:
-            return USER_TOP - PAGE_SIZE;
-        default:
-            return BUFFER + page + (below(rng, 2) ? below(rng, 512) * 8 : 0);
+        case 0: return next_random(rng) >> below(rng, 64);
+        case 1: return 0;
+        case 2: return 0x10000000 + page * 16;
+        case 3: return USER_TOP - PAGE_SIZE;
+        default: return BUFFER + page + (below(rng, 2) ? below(rng, 512) * 8 : 0);
         }
-    case ARGUMENT_RIGHTS:
-        return below(rng, 2) ? RIGHTS_ALL : (uint32_t)next_random(rng);
-    case ARGUMENT_BITS:
-        return below(rng, 4) == 0 ? 0 : 1ull << below(rng, 8) | 1ull << below(rng, 64);
-    case ARGUMENT_TIME:
-        return arch_time_ns() + below(rng, 200'000);
-    case ARGUMENT_FLAGS:
-        return below(rng, 16) == 0 ? (uint32_t)next_random(rng) : below(rng, 8);
-    case ARGUMENT_POWER:
-        return below(rng, 8) == 0 ? below(rng, 2000) : 1ull << below(rng, 7);
-    default:
-        return below(rng, 16) == 0 ? (uint32_t)next_random(rng) : below(rng, 70);
+    case ARGUMENT_RIGHTS: return below(rng, 2) ? RIGHTS_ALL : (uint32_t)next_random(rng);
+    case ARGUMENT_BITS: return below(rng, 4) == 0 ? 0 : 1ull << below(rng, 8) | 1ull << below(rng, 64);
+    case ARGUMENT_TIME: return arch_time_ns() + below(rng, 200'000);
+    case ARGUMENT_FLAGS: return below(rng, 16) == 0 ? (uint32_t)next_random(rng) : below(rng, 8);
+    case ARGUMENT_POWER: return below(rng, 8) == 0 ? below(rng, 2000) : 1ull << below(rng, 7);
+    default: return below(rng, 16) == 0 ? (uint32_t)next_random(rng) : below(rng, 70);
     }
 }
 
@@ -207,13 +185,12 @@ static uint64_t pick_deadline(uint64_t *rng)
 static void set_message(uint64_t *rng, struct thread *thread, uint64_t method_op)
 {
     uint32_t handles = below(rng, 2) ? 0 : (uint32_t)below(rng, 5), words = (uint32_t)below(rng, handles != 0 ? 9 : 13);
-    uint64_t op = op_make(op_interface(method_op), op_method(method_op), words, handles,
-                          handles != 0 ? (uint32_t)below(rng, 1u << handles) : 0);
+    uint64_t op =
+        op_make(op_interface(method_op), op_method(method_op), words, handles, handles != 0 ? (uint32_t)below(rng, 1u << handles) : 0);
     for (uint32_t i = 0; i < 4; i++)
         thread->frame.words[i] = next_random(rng);
     for (uint32_t i = 0; i < handles; i++)
-        __atomic_store_n(&thread->message->words[MESSAGE_HANDLE_WORD + i], pick_handle(rng, thread->process->cspace, 0),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n(&thread->message->words[MESSAGE_HANDLE_WORD + i], pick_handle(rng, thread->process->cspace, 0), __ATOMIC_RELAXED);
     thread->frame.op = op;
 }
 
@@ -254,8 +231,7 @@ static vaddr_t user(struct thread *thread)
         set_call(thread, handle, thread->frame.op, pick_deadline(rng));
     } else if (method->is_raw) {
         set_message(rng, thread, op_make(method->type, method->number, 0, 0, 0));
-        set_call(thread, handle, thread->frame.op,
-                 method->type == OBJECT_RING ? below(rng, 8) | below(rng, 4) << 32 : pick_deadline(rng));
+        set_call(thread, handle, thread->frame.op, method->type == OBJECT_RING ? below(rng, 8) | below(rng, 4) << 32 : pick_deadline(rng));
     } else {
         for (uint32_t i = 0; i < method->words; i++) {
             uint64_t value = pick_argument(rng, thread, method->kinds[i]);

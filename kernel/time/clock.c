@@ -25,15 +25,9 @@ void clock_init_page(void)
     shown->counter_base = time_counter_base;
 }
 
-void clock_init(void)
-{
-    object_init_static(&clock_object.object, OBJECT_CLOCK, sizeof(clock_object));
-}
+void clock_init(void) { object_init_static(&clock_object.object, OBJECT_CLOCK, sizeof(clock_object)); }
 
-paddr_t clock_page_physical(void)
-{
-    return clock_page_address;
-}
+paddr_t clock_page_physical(void) { return clock_page_address; }
 
 status_t clock_set(struct invocation *inv, struct clock *self, uint64_t wall_offset_ns)
 {

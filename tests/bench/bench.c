@@ -96,8 +96,7 @@ static void map_unmap_run(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         uint64_t address;
-        status_t status =
-            tess_vspace_map(std_self.vspace, page_mapping.memory, 0, STD_PAGE, 0, MAP_READ | MAP_WRITE, &address);
+        status_t status = tess_vspace_map(std_self.vspace, page_mapping.memory, 0, STD_PAGE, 0, MAP_READ | MAP_WRITE, &address);
         bench_must(status, "map");
         bench_check(*(volatile uint64_t *)address == PAGE_CONTENT, "the mapped page shows something else");
         bench_must(tess_vspace_unmap(std_self.vspace, address, STD_PAGE), "unmap");
@@ -122,8 +121,8 @@ static const struct bench mint_delete_bench = {.name = "mint_delete", .count = 2
 
 /* ---- All of them ---- */
 
-static const struct bench *const benches[] = {&null_bench,       &bench_call_reply,  &bench_event_wake, &fault_bench,
-                                              &map_unmap_bench,  &mint_delete_bench, &bench_thread,     &bench_process};
+static const struct bench *const benches[] = {&null_bench,      &bench_call_reply,  &bench_event_wake, &fault_bench,
+                                              &map_unmap_bench, &mint_delete_bench, &bench_thread,     &bench_process};
 
 static uint64_t used_pages(void)
 {

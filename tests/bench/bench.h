@@ -6,9 +6,9 @@
 /* One benchmark. run() does the thing `count` times and checks the results; whatever is wrong ends the benchmark (bench_must). */
 struct bench {
     const char *name;
-    uint32_t count;          /* per batch: enough that the counter's granularity (100 instructions on riscv64) does not matter */
-    void (*prepare)(void);   /* once; may be nullptr */
-    void (*before)(void);    /* before each batch, not measured; may be nullptr */
+    uint32_t count;        /* per batch: enough that the counter's granularity (100 instructions on riscv64) does not matter */
+    void (*prepare)(void); /* once; may be nullptr */
+    void (*before)(void);  /* before each batch, not measured; may be nullptr */
     void (*run)(uint32_t count);
 };
 

@@ -50,8 +50,7 @@ static void thread_run(uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         handle_t thread;
         uint64_t bits;
-        bench_must(tess_untyped_create_thread(std_self.untyped, std_self.process, thread_mapping.memory, 0, 0, &thread),
-                   "create_thread");
+        bench_must(tess_untyped_create_thread(std_self.untyped, std_self.process, thread_mapping.memory, 0, 0, &thread), "create_thread");
         thread_context.thread = thread;
         bench_must(tess_thread_start(thread, (uint64_t)thread_main, sp, (uint64_t)&thread_context, 0, 0), "thread.start");
         bench_must(tess_event_wait(thread_context.ended, 1, &bits, DEADLINE_INFINITE), "event.wait");

@@ -8,7 +8,4 @@
 
 int listen(int fd, int backlog);
 
-int listen(int fd, int backlog)
-{
-    return (int)syscall(SYS_listen, fd, backlog < 1024 ? 1024 : backlog);
-}
+int listen(int fd, int backlog) { return (int)syscall(SYS_listen, fd, backlog < 1024 ? 1024 : backlog); }

@@ -20,9 +20,9 @@ constexpr size_t CONSOLE_INPUT_BYTES = 64;
 
 struct console {
     struct loop loop;
-    handle_t service;       /* the endpoint: outlives the driver's incarnations */
-    handle_t event;         /* bits CONSOLE_BIT_* of console.c */
-    handle_t event_given;   /* the same with fewer rights, for the driver */
+    handle_t service;     /* the endpoint: outlives the driver's incarnations */
+    handle_t event;       /* bits CONSOLE_BIT_* of console.c */
+    handle_t event_given; /* the same with fewer rights, for the driver */
     handle_t queue_given;
     struct std_mapping mapping;
     struct loop_watch event_watch;

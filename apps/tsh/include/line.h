@@ -27,18 +27,18 @@ struct line {
     line_write_fn *write;
     line_candidate_fn *candidate; /* may be nullptr */
     void *context;
-    const char *prompt;           /* ASCII, shorter than LINE_COLUMNS / 2 */
+    const char *prompt; /* ASCII, shorter than LINE_COLUMNS / 2 */
 
-    char text[LINE_BYTES_MAX];    /* always valid UTF-8 without control characters */
-    size_t length, cursor;        /* bytes; the cursor is at the start of a code point */
-    size_t left;                  /* first byte drawn */
-    size_t drawn_columns;         /* behind the prompt, by the last drawing */
+    char text[LINE_BYTES_MAX]; /* always valid UTF-8 without control characters */
+    size_t length, cursor;     /* bytes; the cursor is at the start of a code point */
+    size_t left;               /* first byte drawn */
+    size_t drawn_columns;      /* behind the prompt, by the last drawing */
     bool is_shown;
 
-    uint8_t key_state;            /* enum key_state in line.c: where in an escape sequence we are */
-    uint32_t key_number;          /* first parameter of a CSI sequence */
-    bool was_return;              /* the last byte was CR: an LF right after it belongs to it */
-    char sequence[4];             /* a UTF-8 sequence under way */
+    uint8_t key_state;   /* enum key_state in line.c: where in an escape sequence we are */
+    uint32_t key_number; /* first parameter of a CSI sequence */
+    bool was_return;     /* the last byte was CR: an LF right after it belongs to it */
+    char sequence[4];    /* a UTF-8 sequence under way */
     uint8_t sequence_length, sequence_wanted;
 
     char history[LINE_HISTORY_MAX][LINE_BYTES_MAX];

@@ -1,8 +1,8 @@
 /* The table of commands, and those that need no service. */
 #include <format.h>
 #include <shell.h>
-#include <stdarg.h>
 #include <std/time.h>
+#include <stdarg.h>
 #include <tess/fmt.h>
 #include <tess/string.h>
 #include <tess/stub/machine.h>
@@ -27,10 +27,7 @@ void shell_print(struct shell *shell, const char *format, ...)
     console_write(&shell->console, from, (size_t)(text + length - from));
 }
 
-uint64_t shell_deadline(void)
-{
-    return time_now_ns() + CALL_PATIENCE_NS;
-}
+uint64_t shell_deadline(void) { return time_now_ns() + CALL_PATIENCE_NS; }
 
 void shell_error(struct shell *shell, const char *what, status_t status)
 {
@@ -69,10 +66,7 @@ static void command_echo(struct shell *shell, const struct words *words)
     shell_print(shell, "\n");
 }
 
-static void command_clear(struct shell *shell, const struct words *)
-{
-    shell_print(shell, "\033[H\033[2J");
-}
+static void command_clear(struct shell *shell, const struct words *) { shell_print(shell, "\033[H\033[2J"); }
 
 static void command_history(struct shell *shell, const struct words *)
 {
@@ -92,15 +86,9 @@ static void power(struct shell *shell, uint32_t how, const char *what)
     shell_error(shell, "machine", tess_machine_power(shell->handles.machine, how));
 }
 
-static void command_shutdown(struct shell *shell, const struct words *)
-{
-    power(shell, POWER_OFF, "switching off");
-}
+static void command_shutdown(struct shell *shell, const struct words *) { power(shell, POWER_OFF, "switching off"); }
 
-static void command_reboot(struct shell *shell, const struct words *)
-{
-    power(shell, POWER_REBOOT, "rebooting");
-}
+static void command_reboot(struct shell *shell, const struct words *) { power(shell, POWER_REBOOT, "rebooting"); }
 
 static const struct command commands[] = {
     {"help", "[COMMAND]", "this list, or one line of it", 0, 1, command_help},
@@ -126,10 +114,7 @@ static const struct command commands[] = {
     {"reboot", "", "start the machine again", 0, 0, command_reboot},
 };
 
-const struct command *command_at(size_t index)
-{
-    return index < sizeof(commands) / sizeof(commands[0]) ? &commands[index] : nullptr;
-}
+const struct command *command_at(size_t index) { return index < sizeof(commands) / sizeof(commands[0]) ? &commands[index] : nullptr; }
 
 void command_run(struct shell *shell, char *text)
 {

@@ -26,7 +26,9 @@ static void print_info(struct shell *shell)
     char text[24];
     format_mac(text, sizeof(text), mac);
     shell_print(shell, "link %s, %s, %s\n", flags & NET_LINK_UP ? "up" : "down", text,
-                !(flags & NET_CONFIGURED) ? "no address yet" : flags & NET_BY_DHCP ? "address by DHCP" : "static address");
+                !(flags & NET_CONFIGURED) ? "no address yet"
+                : flags & NET_BY_DHCP     ? "address by DHCP"
+                                          : "static address");
     if (flags & NET_CONFIGURED) {
         print_address(shell, "address", address);
         print_address(shell, "mask", mask);

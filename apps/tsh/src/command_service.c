@@ -27,9 +27,9 @@ static const char *cause_name(uint32_t cause)
 status_t service_next(struct shell *shell, uint32_t index, struct service_state *out_state)
 {
     uint8_t name[NAME_BYTES];
-    status_t status = tess_supervisor_next(shell->handles.supervisor, index, name, &out_state->state, &out_state->process_id,
-                                           &out_state->restarts, &out_state->since_ns, &out_state->last_cause,
-                                           &out_state->last_status, shell_deadline());
+    status_t status =
+        tess_supervisor_next(shell->handles.supervisor, index, name, &out_state->state, &out_state->process_id, &out_state->restarts,
+                             &out_state->since_ns, &out_state->last_cause, &out_state->last_status, shell_deadline());
     if (status == OK) {
         format_name(out_state->name, sizeof(out_state->name), (const char *)name, sizeof(name));
     }
@@ -76,8 +76,8 @@ void command_services(struct shell *shell, const struct words *)
 }
 
 /* start, stop and restart differ only in the method. */
-static void control(struct shell *shell, const struct words *words,
-                    status_t (*method)(handle_t, const uint8_t[NAME_BYTES], uint64_t), const char *done)
+static void control(struct shell *shell, const struct words *words, status_t (*method)(handle_t, const uint8_t[NAME_BYTES], uint64_t),
+                    const char *done)
 {
     uint8_t name[NAME_BYTES];
     if (!shell_has(shell, shell->handles.supervisor, "supervisor")) {
@@ -98,20 +98,11 @@ static void control(struct shell *shell, const struct words *words,
     }
 }
 
-void command_start(struct shell *shell, const struct words *words)
-{
-    control(shell, words, tess_supervisor_start, "started");
-}
+void command_start(struct shell *shell, const struct words *words) { control(shell, words, tess_supervisor_start, "started"); }
 
-void command_stop(struct shell *shell, const struct words *words)
-{
-    control(shell, words, tess_supervisor_stop, "stopped");
-}
+void command_stop(struct shell *shell, const struct words *words) { control(shell, words, tess_supervisor_stop, "stopped"); }
 
-void command_restart(struct shell *shell, const struct words *words)
-{
-    control(shell, words, tess_supervisor_restart, "restarted");
-}
+void command_restart(struct shell *shell, const struct words *words) { control(shell, words, tess_supervisor_restart, "restarted"); }
 
 void command_kill(struct shell *shell, const struct words *words)
 {

@@ -209,8 +209,7 @@ static void print_audit(struct shell *shell, bool is_logged)
         shell_error(shell, "supervisor", status);
         return;
     }
-    shell_print(shell, "init: %u of %u handles, %llu restarts of services\n", handles_used, handles_limit,
-                (unsigned long long)restarts);
+    shell_print(shell, "init: %u of %u handles, %llu restarts of services\n", handles_used, handles_limit, (unsigned long long)restarts);
     print_pages(shell, "init itself", own_pages);
     print_pages(shell, "services", service_pages);
     print_pages(shell, "unassigned", free_pages);
@@ -322,8 +321,8 @@ void command_cells(struct shell *shell, const struct words *)
         char limit_text[24], used_text[24];
         format_size(limit_text, sizeof(limit_text), limit * PAGE_BYTES);
         format_size(used_text, sizeof(used_text), used * PAGE_BYTES);
-        shell_print(shell, "  %-16s %5llu %10s %10s %8llu\n", service.name, (unsigned long long)service.process_id, limit_text,
-                    used_text, (unsigned long long)objects);
+        shell_print(shell, "  %-16s %5llu %10s %10s %8llu\n", service.name, (unsigned long long)service.process_id, limit_text, used_text,
+                    (unsigned long long)objects);
     }
     print_audit(shell, false);
 }

@@ -109,8 +109,7 @@ status_t console_open(struct console *console, handle_t service, handle_t log)
 
 static void wake_driver(struct console *console)
 {
-    if (socket_queue_should_wake(&console->queue) &&
-        tess_event_set(console->doorbell, console->doorbell_bits) != OK) {
+    if (socket_queue_should_wake(&console->queue) && tess_event_set(console->doorbell, console->doorbell_bits) != OK) {
         console->is_dead = true;
     }
 }

@@ -36,15 +36,9 @@ static void output_flush(struct output *out, const struct line *line)
     }
 }
 
-static void print(const struct line *line, const char *text)
-{
-    line->write(line->context, text, strlen(text));
-}
+static void print(const struct line *line, const char *text) { line->write(line->context, text, strlen(text)); }
 
-static bool is_continuation(char byte)
-{
-    return ((uint8_t)byte & 0xC0) == 0x80;
-}
+static bool is_continuation(char byte) { return ((uint8_t)byte & 0xC0) == 0x80; }
 
 static size_t columns(const char *text, size_t count)
 {
@@ -75,10 +69,7 @@ static size_t previous_point(const struct line *line, size_t at)
     return at;
 }
 
-static size_t room_columns(const struct line *line)
-{
-    return LINE_COLUMNS - strlen(line->prompt);
-}
+static size_t room_columns(const struct line *line) { return LINE_COLUMNS - strlen(line->prompt); }
 
 /* Moves the window so that the cursor is in it. */
 static void scroll(struct line *line)
@@ -244,10 +235,7 @@ static void history_newer(struct line *line)
 
 /* ---- completion ---- */
 
-static bool has_prefix(const char *text, const char *prefix, size_t count)
-{
-    return strncmp(text, prefix, count) == 0;
-}
+static bool has_prefix(const char *text, const char *prefix, size_t count) { return strncmp(text, prefix, count) == 0; }
 
 static void list_candidates(struct line *line, const char *prefix, size_t count)
 {
@@ -364,9 +352,24 @@ static void delete_backward(struct line *line)
 
 /* Control characters: the letter's code minus 64 (ECMA-48, 5.2). */
 enum control : uint8_t {
-    CONTROL_A = 1, CONTROL_B = 2, CONTROL_C = 3, CONTROL_D = 4, CONTROL_E = 5, CONTROL_F = 6, CONTROL_H = 8, CONTROL_I = 9,
-    CONTROL_J = 10, CONTROL_K = 11, CONTROL_L = 12, CONTROL_M = 13, CONTROL_N = 14, CONTROL_P = 16, CONTROL_U = 21,
-    CONTROL_W = 23, CONTROL_ESCAPE = 27, CONTROL_DELETE = 127,
+    CONTROL_A = 1,
+    CONTROL_B = 2,
+    CONTROL_C = 3,
+    CONTROL_D = 4,
+    CONTROL_E = 5,
+    CONTROL_F = 6,
+    CONTROL_H = 8,
+    CONTROL_I = 9,
+    CONTROL_J = 10,
+    CONTROL_K = 11,
+    CONTROL_L = 12,
+    CONTROL_M = 13,
+    CONTROL_N = 14,
+    CONTROL_P = 16,
+    CONTROL_U = 21,
+    CONTROL_W = 23,
+    CONTROL_ESCAPE = 27,
+    CONTROL_DELETE = 127,
 };
 
 static enum line_result control_key(struct line *line, uint8_t key)
@@ -443,8 +446,7 @@ static bool feed_escape(struct line *line, uint8_t byte)
             return false;
         }
         return true;
-    default:
-        return false;
+    default: return false;
     }
 }
 

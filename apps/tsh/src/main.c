@@ -10,10 +10,7 @@ constexpr uint32_t SHOWN_LEVEL = LOG_INFO; /* of records that appear by themselv
 
 static struct shell shell; /* history and buffers are too large for the stack */
 
-static void write_line(void *, const char *bytes, size_t count)
-{
-    console_write(&shell.console, bytes, count);
-}
+static void write_line(void *, const char *bytes, size_t count) { console_write(&shell.console, bytes, count); }
 
 static const char *candidate(void *, size_t index)
 {
@@ -27,8 +24,8 @@ static void skip_log(void)
     static uint64_t buffer[512];
     uint64_t size, lost;
     do {
-        if (tess_log_drain(shell.handles.log, shell.log_cursor, (uint64_t)(uintptr_t)buffer, sizeof(buffer), &shell.log_cursor,
-                           &size, &lost) != OK) {
+        if (tess_log_drain(shell.handles.log, shell.log_cursor, (uint64_t)(uintptr_t)buffer, sizeof(buffer), &shell.log_cursor, &size,
+                           &lost) != OK) {
             return;
         }
     } while (size != 0);
@@ -71,8 +68,13 @@ static void take_news(uint32_t news)
 int main(void)
 {
     shell.handles = (struct shell_handles){
-        .console = std_handle_needed("console"), .supervisor = std_handle("supervisor"), .system = std_handle("system"),
-        .net = std_handle("net"), .devmgr = std_handle("devmgr"), .log = std_handle("records"), .machine = std_handle("machine"),
+        .console = std_handle_needed("console"),
+        .supervisor = std_handle("supervisor"),
+        .system = std_handle("system"),
+        .net = std_handle("net"),
+        .devmgr = std_handle("devmgr"),
+        .log = std_handle("records"),
+        .machine = std_handle("machine"),
         .http = std_handle("http"),
     };
     status_t status = console_open(&shell.console, shell.handles.console, shell.handles.log);

@@ -3,10 +3,7 @@
 #include <tess/string.h>
 #include <words.h>
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* Copies one word down over its quotes; *source moves behind it. The result never outruns the source. */
 static const char *take_word(char **source, char **target)

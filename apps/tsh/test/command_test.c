@@ -29,9 +29,7 @@ void console_write(struct console *, const char *bytes, size_t count)
     printed[length + count] = '\0';
 }
 
-void console_drain(struct console *, uint64_t)
-{
-}
+void console_drain(struct console *, uint64_t) {}
 
 bool console_read(struct console *, char *out_byte)
 {
@@ -42,27 +40,15 @@ bool console_read(struct console *, char *out_byte)
     return true;
 }
 
-uint32_t console_wait(struct console *, uint64_t)
-{
-    return 0;
-}
+uint32_t console_wait(struct console *, uint64_t) { return 0; }
 
-uint64_t time_now_ns(void)
-{
-    return 60'000'000'000;
-}
+uint64_t time_now_ns(void) { return 60'000'000'000; }
 
 /* ---- the services ---- */
 
-struct tess_message_page *tess_message_page(void)
-{
-    return &page;
-}
+struct tess_message_page *tess_message_page(void) { return &page; }
 
-static uint64_t *word(struct tess_regs *regs, uint32_t index)
-{
-    return index < 4 ? &regs->word[index] : &page.words[index];
-}
+static uint64_t *word(struct tess_regs *regs, uint32_t index) { return index < 4 ? &regs->word[index] : &page.words[index]; }
 
 static void put(struct tess_regs *regs, uint32_t first, const uint64_t *values, uint32_t count)
 {
@@ -95,8 +81,10 @@ static status_t on_supervisor(struct tess_regs *regs)
         }
         bool is_first = regs->word[0] == 0;
         put_name(regs, 0, is_first ? "netd" : "httpd");
-        put(regs, 2, is_first ? (uint64_t[]){1, 7, 2, 58'000'000'000, EXIT_FAULT, (uint64_t)-1}
-                              : (uint64_t[]){3, 0, 9, 50'000'000'000, EXIT_KILLED, 0}, 6);
+        put(regs, 2,
+            is_first ? (uint64_t[]){1, 7, 2, 58'000'000'000, EXIT_FAULT, (uint64_t)-1}
+                     : (uint64_t[]){3, 0, 9, 50'000'000'000, EXIT_KILLED, 0},
+            6);
         return OK;
     case OP_SUPERVISOR_START: return is_name(regs, "httpd") ? OK : is_name(regs, "netd") ? ERROR_ALREADY : ERROR_NOT_FOUND;
     case OP_SUPERVISOR_STOP:
@@ -141,9 +129,11 @@ static status_t on_system(struct tess_regs *regs)
 {
     switch (regs->op) {
     case OP_SYSTEM_INFO:
-        *(struct tess_system_info *)regs->word[0] = (struct tess_system_info){
-            .ram_pages = 8192, .free_pages = 4096, .kernel_pages = 300, .object_count = {[OBJECT_THREAD] = 12},
-            .object_pages = {[OBJECT_THREAD] = 6}};
+        *(struct tess_system_info *)regs->word[0] = (struct tess_system_info){.ram_pages = 8192,
+                                                                              .free_pages = 4096,
+                                                                              .kernel_pages = 300,
+                                                                              .object_count = {[OBJECT_THREAD] = 12},
+                                                                              .object_pages = {[OBJECT_THREAD] = 6}};
         return OK;
     case OP_SYSTEM_CPU:
         if (regs->word[0] > 0) {
@@ -222,14 +212,14 @@ static const char *run(const char *text)
     return printed;
 }
 
-#define CHECK_PRINTS(text, wanted)                                                                                              \
-    do {                                                                                                                        \
-        const char *got_text = run(text);                                                                                       \
-        check_count++;                                                                                                          \
-        if (strstr(got_text, wanted) == nullptr) {                                                                              \
-            check_failed++;                                                                                                     \
-            printf("%s:%d: %s prints\n%s  wanted in it: %s\n", __FILE__, __LINE__, text, got_text, wanted);                     \
-        }                                                                                                                       \
+#define CHECK_PRINTS(text, wanted)                                                                                                         \
+    do {                                                                                                                                   \
+        const char *got_text = run(text);                                                                                                  \
+        check_count++;                                                                                                                     \
+        if (strstr(got_text, wanted) == nullptr) {                                                                                         \
+            check_failed++;                                                                                                                \
+            printf("%s:%d: %s prints\n%s  wanted in it: %s\n", __FILE__, __LINE__, text, got_text, wanted);                                \
+        }                                                                                                                                  \
     } while (0)
 
 static void test_output(void)
@@ -308,9 +298,10 @@ static void test_odd_arguments(void)
 /* No command may hang, loop or crash, whatever the other side answers. */
 static void test_failures(void)
 {
-    static const char *const lines[] = {"ps", "top 2", "mem", "caps 7", "cells", "log", "services", "start netd", "stop netd",
-                                        "restart netd", "kill 7", "kill netd", "run bench", "devices", "net", "net ping 10.0.2.2",
-                                        "http", "shutdown", "reboot"};
+    static const char *const lines[] = {
+        "ps",        "top 2",        "mem",    "caps 7",    "cells",     "log",     "services", "start netd",
+        "stop netd", "restart netd", "kill 7", "kill netd", "run bench", "devices", "net",      "net ping 10.0.2.2",
+        "http",      "shutdown",     "reboot"};
     for (status_t status = ERROR_BAD_HANDLE; status >= ERROR_CLOSED; status--) {
         failure = status;
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -328,8 +319,13 @@ static void test_failures(void)
 
 int main(void)
 {
-    shell.handles = (struct shell_handles){.supervisor = FAKE_SUPERVISOR, .system = FAKE_SYSTEM, .net = FAKE_NET,
-                                           .devmgr = FAKE_DEVMGR, .log = FAKE_LOG, .machine = FAKE_MACHINE, .http = FAKE_HTTP};
+    shell.handles = (struct shell_handles){.supervisor = FAKE_SUPERVISOR,
+                                           .system = FAKE_SYSTEM,
+                                           .net = FAKE_NET,
+                                           .devmgr = FAKE_DEVMGR,
+                                           .log = FAKE_LOG,
+                                           .machine = FAKE_MACHINE,
+                                           .http = FAKE_HTTP};
     test_output();
     test_odd_arguments();
     test_failures();

@@ -277,8 +277,9 @@ static void check_row(void)
 
 static void test_random(void)
 {
-    static const char *const keys[] = {"a", "b ", "\u00e9", "\u20ac", UP, DOWN, LEFT, LEFT, RIGHT, "\177", "\177", "\001", "\005",
-                                       "\013", "\025", "\027", "\033[3~", "a long stretch of text ", "\t", "\033[5~", "\303"};
+    static const char *const keys[] = {"a",    "b ",      "\u00e9", "\u20ac", UP,     DOWN,   LEFT,   LEFT,      RIGHT,
+                                       "\177", "\177",    "\001",   "\005",   "\013", "\025", "\027", "\033[3~", "a long stretch of text ",
+                                       "\t",   "\033[5~", "\303"};
     fresh();
     srand(1);
     for (int i = 0; i < 50000 && check_failed == 0; i++) {

@@ -58,11 +58,11 @@ static void test_values(void)
     CHECK(!words_field("abcde", field, 4) && !words_field("", field, 4));
 }
 
-#define FORMAT(function, wanted, ...)                                                                                           \
-    do {                                                                                                                        \
-        char buffer_[64];                                                                                                       \
-        function(buffer_, sizeof(buffer_), __VA_ARGS__);                                                                        \
-        CHECK_TEXT(buffer_, wanted);                                                                                            \
+#define FORMAT(function, wanted, ...)                                                                                                      \
+    do {                                                                                                                                   \
+        char buffer_[64];                                                                                                                  \
+        function(buffer_, sizeof(buffer_), __VA_ARGS__);                                                                                   \
+        CHECK_TEXT(buffer_, wanted);                                                                                                       \
     } while (0)
 
 static void test_format(void)

@@ -3,27 +3,18 @@
 #include <arch/arch.h>
 
 /* One system register, by its assembler name or its S3_… encoding; each use is one instruction. */
-#define A64_READ(reg)                                                                                                            \
-    ({                                                                                                                           \
-        uint64_t value_;                                                                                                         \
-        __asm__ volatile("mrs %0, " #reg : "=r"(value_)::"memory");                                                              \
-        value_;                                                                                                                  \
+#define A64_READ(reg)                                                                                                                      \
+    ({                                                                                                                                     \
+        uint64_t value_;                                                                                                                   \
+        __asm__ volatile("mrs %0, " #reg : "=r"(value_)::"memory");                                                                        \
+        value_;                                                                                                                            \
     })
 #define A64_WRITE(reg, value) __asm__ volatile("msr " #reg ", %0" ::"r"((uint64_t)(value)) : "memory")
 
-static inline void a64_isb(void)
-{
-    __asm__ volatile("isb" ::: "memory");
-}
+static inline void a64_isb(void) { __asm__ volatile("isb" ::: "memory"); }
 
-static inline uint32_t a64_mmio_read32(uintptr_t address)
-{
-    return *(const volatile uint32_t *)address;
-}
-static inline void a64_mmio_write32(uintptr_t address, uint32_t value)
-{
-    *(volatile uint32_t *)address = value;
-}
+static inline uint32_t a64_mmio_read32(uintptr_t address) { return *(const volatile uint32_t *)address; }
+static inline void a64_mmio_write32(uintptr_t address, uint32_t value) { *(volatile uint32_t *)address = value; }
 
 /* Affinity fields of MPIDR_EL1 (Arm ARM D17.2.101): what the device tree's reg and the GIC call the CPU. */
 constexpr uint64_t A64_MPIDR_AFFINITY = 0xFF00FFFFFF;
@@ -33,10 +24,7 @@ extern uint64_t a64_kernel_physical; /* where kernel_image_start lies */
 extern uint64_t early_root[512];     /* boot.S: TTBR1 until arch_paging_enable */
 extern uint64_t early_identity[512]; /* boot.S: TTBR0 while a CPU turns its MMU on */
 extern uint64_t a64_empty_root[512]; /* boot.S: TTBR0 of no address space */
-static inline paddr_t a64_image_physical(const void *symbol)
-{
-    return (vaddr_t)symbol - KERNEL_BASE + a64_kernel_physical;
-}
+static inline paddr_t a64_image_physical(const void *symbol) { return (vaddr_t)symbol - KERNEL_BASE + a64_kernel_physical; }
 
 /* Maps the GiB of `pa` in the early tables: as RAM in the direct map, or as device memory in the slot at MMIO_BASE (one at
  * a time), returning the address of pa. Until arch_paging_enable. */

@@ -30,9 +30,8 @@
 #define TCR_ORGN1_WB (1 << 26)
 #define TCR_SH1_IS (3 << 28)
 #define TCR_TG1_4K (2 << 30)
-#define A64_TCR                                                                                                                  \
-    (TCR_T0SZ(25) | TCR_IRGN0_WB | TCR_ORGN0_WB | TCR_SH0_IS | TCR_T1SZ(25) | TCR_IRGN1_WB | TCR_ORGN1_WB | TCR_SH1_IS |         \
-     TCR_TG1_4K)
+#define A64_TCR                                                                                                                            \
+    (TCR_T0SZ(25) | TCR_IRGN0_WB | TCR_ORGN0_WB | TCR_SH0_IS | TCR_T1SZ(25) | TCR_IRGN1_WB | TCR_ORGN1_WB | TCR_SH1_IS | TCR_TG1_4K)
 
 /* SCTLR_EL1 (Arm ARM D17.2.118). RES1 of Armv8.0; SPAN (23) and WXN (19) are changed per CPU in arch_cpu_init. */
 #define SCTLR_RES1 0x30D00800
@@ -48,9 +47,8 @@
 #define SCTLR_WXN (1 << 19)  /* writable is never executable */
 #define SCTLR_SPAN (1 << 23) /* 0: PAN is set on every exception */
 #define SCTLR_UCI (1 << 26)  /* user: cache maintenance by address */
-#define A64_SCTLR                                                                                                                \
-    (SCTLR_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_SA0 | SCTLR_I | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | SCTLR_NTWE |         \
-     SCTLR_UCI)
+#define A64_SCTLR                                                                                                                          \
+    (SCTLR_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_SA0 | SCTLR_I | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | SCTLR_NTWE | SCTLR_UCI)
 
 /* PSTATE of the kernel: EL1 with its own stack pointer, all interrupts masked. */
 #define A64_SPSR_KERNEL 0x3C5

@@ -17,10 +17,7 @@ static struct boot_info boot_info;
 [[noreturn]] void a64_boot_main(paddr_t dtb, paddr_t kernel);
 
 /* A new entry must reach memory before the table walker looks, and no later access may be made before that. */
-static void publish_entry(void)
-{
-    __asm__ volatile("dsb ishst\n\tisb" ::: "memory");
-}
+static void publish_entry(void) { __asm__ volatile("dsb ishst\n\tisb" ::: "memory"); }
 
 void a64_early_map_ram(paddr_t base, uint64_t size)
 {

@@ -18,10 +18,7 @@ void arch_console_init(const struct boot_info *bi)
     console_base = (uintptr_t)a64_early_map_device(console_physical);
 }
 
-void a64_console_unmap(void)
-{
-    console_base = 0;
-}
+void a64_console_unmap(void) { console_base = 0; }
 
 void arch_console_remap(void)
 {

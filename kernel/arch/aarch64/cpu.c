@@ -32,10 +32,7 @@ static bool has_semihosting_exit;
 
 /* ---- Set-up ----------------------------------------------------------------------------------------------------- */
 
-void arch_cpu_set_self(struct cpu *cpu)
-{
-    A64_WRITE(tpidr_el1, cpu);
-}
+void arch_cpu_set_self(struct cpu *cpu) { A64_WRITE(tpidr_el1, cpu); }
 
 /* Privileged access never: user memory is out of the kernel's reach, as all copies go through the direct map. */
 static void enable_pan(void)
@@ -85,12 +82,12 @@ static int64_t psci_call(uint64_t function, uint64_t arg0, uint64_t arg1, uint64
     /* The SMC calling convention keeps x18 and up (DEN 0028, 2.6); older versions keep x4 and up only. */
     if (psci_is_hvc)
         __asm__ volatile("hvc #0"
-                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
-                           "x14", "x15", "x16", "x17", "memory");
+                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+                           "x15", "x16", "x17", "memory");
     else
         __asm__ volatile("smc #0"
-                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
-                           "x14", "x15", "x16", "x17", "memory");
+                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+                           "x15", "x16", "x17", "memory");
     return (int64_t)x0;
 }
 
@@ -162,21 +159,12 @@ static void fpu_enable(void)
     a64_isb();
 }
 
-uint32_t arch_fpu_size(void)
-{
-    return FPU_AREA_SIZE;
-}
+uint32_t arch_fpu_size(void) { return FPU_AREA_SIZE; }
 
 /* All zero: FPCR rounds to nearest with exceptions untrapped. */
-void arch_fpu_init(void *area)
-{
-    memset(area, 0, FPU_AREA_SIZE);
-}
+void arch_fpu_init(void *area) { memset(area, 0, FPU_AREA_SIZE); }
 
-void arch_fpu_save(void *area)
-{
-    a64_fpu_save(area);
-}
+void arch_fpu_save(void *area) { a64_fpu_save(area); }
 
 void arch_fpu_restore(const void *area)
 {

@@ -45,14 +45,8 @@ static uint32_t source_count;
 static uint8_t v2_cpu_mask[V2_CPUS]; /* by CPU index: what GICD_ITARGETSR and GICD_SGIR call it; each CPU writes its own */
 static atomic_flag config_lock = ATOMIC_FLAG_INIT;
 
-static bool is_device_source(uint32_t source)
-{
-    return source >= SPI_FIRST && source < source_count;
-}
-static uintptr_t bit_register(uint32_t base, uint32_t source)
-{
-    return gicd + base + source / 32 * 4;
-}
+static bool is_device_source(uint32_t source) { return source >= SPI_FIRST && source < source_count; }
+static uintptr_t bit_register(uint32_t base, uint32_t source) { return gicd + base + source / 32 * 4; }
 
 /* GICv3: enables and disables take effect when RWP falls. */
 static void wait_for_writes(void)
@@ -123,10 +117,7 @@ void arch_irq_cpu_init(void)
         v2_cpu_init();
 }
 
-uint32_t arch_irq_source_count(void)
-{
-    return source_count;
-}
+uint32_t arch_irq_source_count(void) { return source_count; }
 
 static void set_trigger(uint32_t source, bool is_level)
 {

@@ -11,28 +11,16 @@ constexpr uint64_t BROADCAST_PAGES_MAX = 64;
 /* Read by a64_secondary_entry with the MMU off. */
 paddr_t a64_kernel_root;
 
-bool arch_has_page_level(uint32_t level)
-{
-    return level < ARCH_PT_LEVELS;
-}
+bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 
 /* Operand of TLBI by address: VA[55:12], ASID field zero (ignored by the VAAE1 forms). */
-static uint64_t tlbi_operand(vaddr_t va)
-{
-    return va >> PAGE_SHIFT & 0xFFFFFFFFFFF;
-}
+static uint64_t tlbi_operand(vaddr_t va) { return va >> PAGE_SHIFT & 0xFFFFFFFFFFF; }
 
 /* After local invalidation: completed on this CPU, and nothing fetched or translated before it is used after it. */
-static void finish_local(void)
-{
-    __asm__ volatile("dsb nsh\n\tisb" ::: "memory");
-}
+static void finish_local(void) { __asm__ volatile("dsb nsh\n\tisb" ::: "memory"); }
 
 /* Earlier changes of table entries must be visible to walkers before old entries are thrown away. */
-static void begin_local(void)
-{
-    __asm__ volatile("dsb nshst" ::: "memory");
-}
+static void begin_local(void) { __asm__ volatile("dsb nshst" ::: "memory"); }
 
 /* To the point of coherency, for readers with caches off. */
 static void clean_to_memory(const void *start, uint64_t size)

@@ -58,33 +58,20 @@ static struct fault decode(uint64_t esr, uint64_t far)
 
     switch (class) {
     case CLASS_INSTRUCTION_ABORT_USER:
-    case CLASS_INSTRUCTION_ABORT_KERNEL:
-        return decode_abort(esr, far, true);
+    case CLASS_INSTRUCTION_ABORT_KERNEL: return decode_abort(esr, far, true);
     case CLASS_DATA_ABORT_USER:
-    case CLASS_DATA_ABORT_KERNEL:
-        return decode_abort(esr, far, false);
-    case CLASS_FPU_ACCESS:
-        fault.kind = FAULT_FPU;
-        break;
+    case CLASS_DATA_ABORT_KERNEL: return decode_abort(esr, far, false);
+    case CLASS_FPU_ACCESS: fault.kind = FAULT_FPU; break;
     case CLASS_PC_ALIGNMENT:
         fault.kind = FAULT_ALIGNMENT;
         fault.address = far;
         break;
-    case CLASS_SP_ALIGNMENT:
-        fault.kind = FAULT_ALIGNMENT;
-        break;
-    case CLASS_FPU_EXCEPTION:
-        fault.kind = FAULT_ARITHMETIC;
-        break;
-    case CLASS_SERROR:
-        fault.kind = FAULT_GENERAL;
-        break;
+    case CLASS_SP_ALIGNMENT: fault.kind = FAULT_ALIGNMENT; break;
+    case CLASS_FPU_EXCEPTION: fault.kind = FAULT_ARITHMETIC; break;
+    case CLASS_SERROR: fault.kind = FAULT_GENERAL; break;
     case CLASS_DEBUG_FIRST ... CLASS_DEBUG_LAST:
-    case CLASS_BRK:
-        fault.kind = FAULT_BREAKPOINT;
-        break;
-    default: /* undefined, trapped or privileged instruction, svc with a number other than 0 */
-        break;
+    case CLASS_BRK: fault.kind = FAULT_BREAKPOINT; break;
+    default: /* undefined, trapped or privileged instruction, svc with a number other than 0 */ break;
     }
     return fault;
 }

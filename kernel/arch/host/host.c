@@ -206,10 +206,7 @@ void host_settle(void)
 
 /* ---- CPUs ---- */
 
-void host_stop(void)
-{
-    atomic_store(&is_stopping, true);
-}
+void host_stop(void) { atomic_store(&is_stopping, true); }
 
 /* False when nothing was pending. */
 static bool take_interrupts(void)
@@ -276,19 +273,10 @@ void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (
         smp_poll(), usleep(10);
 }
 
-void host_interrupt(uint32_t source)
-{
-    atomic_fetch_or(&lines[source % cpu_count].devices, 1u << source);
-}
+void host_interrupt(uint32_t source) { atomic_fetch_or(&lines[source % cpu_count].devices, 1u << source); }
 
-void arch_ipi_send(uint32_t cpu_index)
-{
-    atomic_store(&lines[cpu_index].ipi, true);
-}
-void arch_timer_set(uint64_t deadline_ns)
-{
-    atomic_store(&lines[host_cpu->index].deadline_ns, deadline_ns);
-}
+void arch_ipi_send(uint32_t cpu_index) { atomic_store(&lines[cpu_index].ipi, true); }
+void arch_timer_set(uint64_t deadline_ns) { atomic_store(&lines[host_cpu->index].deadline_ns, deadline_ns); }
 void arch_cpu_relax(void)
 {
     static _Thread_local uint32_t count;
@@ -308,88 +296,47 @@ const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
     return "race_top:queue_take\nrace_top:idle\nrace_top:sched_exit\nrace_top:finish_exit\nrace_top:exit_generally\nrace_top:"
-           "start\nrace_top:timer_program\n" /* queue and timer peeks */
+           "start\nrace_top:timer_program\n"                                                                  /* queue and timer peeks */
            "race_top:process_describe\nrace_top:page_free_count\nrace_top:system_cpu\nrace_top:thread_info\n" /* statistics */
            "race_top:describe_handle\nrace_top:memory_info\nrace_top:may_run_on\nrace_top:run_list\nrace_top:choose_cpu\n"
            "race_top:ring_enter\nrace_top:submit_all\nrace_top:object_has_ended\nrace_top:sched_ready\n"
            "race_top:is_excluded\nrace_top:scribble\nrace_top:has_ended\nrace_top:object_is_alive\n"
            /* The content of memory that programs share, rings above all; the state of a page in use beside one that is freed. */
-           "race:copy_part\nrace:untyped_create_ring\nrace:memory_read\nrace:memory_write\nrace_top:push\nrace_top:user\nrace_top:block_free\n"
+           "race:copy_part\nrace:untyped_create_ring\nrace:memory_read\nrace:memory_write\nrace_top:push\nrace_top:user\nrace_top:block_"
+           "free\n"
            "race_top:untyped_cell_alloc\nrace_top:copy_part\nrace_top:thread_wait_publish\nrace_top:thread_wait_restored\n"
            "race_top:table_alloc\nrace_top:vspace_create\n";
 }
 
 /* ---- What the host has nothing for ---- */
 
-uint32_t arch_irq_source_count(void)
-{
-    return HOST_IRQ_COUNT;
-}
+uint32_t arch_irq_source_count(void) { return HOST_IRQ_COUNT; }
 bool arch_irq_configure(uint32_t source, bool, bool, uint32_t)
 {
     atomic_fetch_and(&unmasked, ~(1u << source));
     return true;
 }
-void arch_irq_mask(uint32_t source)
-{
-    atomic_fetch_and(&unmasked, ~(1u << source));
-}
-void arch_irq_unmask(uint32_t source)
-{
-    atomic_fetch_or(&unmasked, 1u << source);
-}
-bool arch_has_page_level(uint32_t level)
-{
-    return level < ARCH_PT_LEVELS;
-}
+void arch_irq_mask(uint32_t source) { atomic_fetch_and(&unmasked, ~(1u << source)); }
+void arch_irq_unmask(uint32_t source) { atomic_fetch_or(&unmasked, 1u << source); }
+bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 void arch_root_init(void *, const void *) {}
 void arch_vspace_switch(paddr_t) {}
 void arch_tlb_flush_page_local(vaddr_t) {}
 void arch_tlb_flush_all_local(void) {}
 void arch_tlb_flush_kernel_local(void) {}
-bool arch_tlb_flush_broadcast(vaddr_t, uint64_t)
-{
-    return false;
-}
+bool arch_tlb_flush_broadcast(vaddr_t, uint64_t) { return false; }
 void arch_icache_sync(const void *, uint64_t) {}
-bool arch_port_in(uint16_t, uint32_t, uint32_t *)
-{
-    return false;
-}
-bool arch_port_out(uint16_t, uint32_t, uint32_t)
-{
-    return false;
-}
-uint32_t arch_fpu_size(void)
-{
-    return FPU_BYTES;
-}
-void arch_fpu_init(void *area)
-{
-    memset(area, 0, FPU_BYTES);
-}
-void arch_fpu_save(void *area)
-{
-    memset(area, 1, FPU_BYTES);
-}
-void arch_fpu_restore(const void *area)
-{
-    (void)*(const volatile uint8_t *)area;
-}
+bool arch_port_in(uint16_t, uint32_t, uint32_t *) { return false; }
+bool arch_port_out(uint16_t, uint32_t, uint32_t) { return false; }
+uint32_t arch_fpu_size(void) { return FPU_BYTES; }
+void arch_fpu_init(void *area) { memset(area, 0, FPU_BYTES); }
+void arch_fpu_save(void *area) { memset(area, 1, FPU_BYTES); }
+void arch_fpu_restore(const void *area) { (void)*(const volatile uint8_t *)area; }
 void arch_fpu_disable(void) {}
 void arch_console_putc(char) {}
-[[noreturn]] void arch_resume(struct thread *)
-{
-    panic("host: arch_resume");
-}
-[[noreturn]] void arch_stack_reset(void (*)(void))
-{
-    panic("host: arch_stack_reset");
-}
-[[noreturn]] void arch_power(enum arch_poweroff)
-{
-    panic("host: arch_power");
-}
+[[noreturn]] void arch_resume(struct thread *) { panic("host: arch_resume"); }
+[[noreturn]] void arch_stack_reset(void (*)(void)) { panic("host: arch_stack_reset"); }
+[[noreturn]] void arch_power(enum arch_poweroff) { panic("host: arch_power"); }
 
 void panic(const char *format, ...)
 {

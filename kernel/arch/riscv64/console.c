@@ -25,10 +25,7 @@ void arch_console_init(const struct boot_info *bi)
     uart.base = phys_to_virt(uart.physical);
 }
 
-void rv_console_suspend(void)
-{
-    uart.base = nullptr;
-}
+void rv_console_suspend(void) { uart.base = nullptr; }
 
 void arch_console_remap(void)
 {

@@ -51,13 +51,7 @@ bool arch_port_in([[maybe_unused]] uint16_t port, [[maybe_unused]] uint32_t widt
     return false;
 }
 
-bool arch_port_out([[maybe_unused]] uint16_t port, [[maybe_unused]] uint32_t width_bytes, [[maybe_unused]] uint32_t value)
-{
-    return false;
-}
+bool arch_port_out([[maybe_unused]] uint16_t port, [[maybe_unused]] uint32_t width_bytes, [[maybe_unused]] uint32_t value) { return false; }
 
 /* The `seed` register of Zkr belongs to machine mode unless firmware delegates it. */
-bool arch_random([[maybe_unused]] uint64_t *out_value)
-{
-    return false;
-}
+bool arch_random([[maybe_unused]] uint64_t *out_value) { return false; }

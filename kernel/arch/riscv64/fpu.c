@@ -19,20 +19,11 @@ static bool has_fpu(void)
     return has;
 }
 
-uint32_t arch_fpu_size(void)
-{
-    return has_fpu() ? FPU_AREA_SIZE : 0;
-}
+uint32_t arch_fpu_size(void) { return has_fpu() ? FPU_AREA_SIZE : 0; }
 
-void arch_fpu_init(void *area)
-{
-    memset(area, 0, FPU_AREA_SIZE); /* all +0.0, round to nearest, no flags */
-}
+void arch_fpu_init(void *area) { memset(area, 0, FPU_AREA_SIZE); /* all +0.0, round to nearest, no flags */ }
 
-void arch_fpu_save(void *area)
-{
-    rv_fpu_store(area);
-}
+void arch_fpu_save(void *area) { rv_fpu_store(area); }
 
 void arch_fpu_restore(const void *area)
 {
@@ -40,7 +31,4 @@ void arch_fpu_restore(const void *area)
     rv_fpu_load(area);
 }
 
-void arch_fpu_disable(void)
-{
-    csr_clear(sstatus, SSTATUS_FS);
-}
+void arch_fpu_disable(void) { csr_clear(sstatus, SSTATUS_FS); }

@@ -20,10 +20,7 @@ void arch_time_init(const struct boot_info *bi)
     time_mult = (NS_PER_SECOND << TIME_SHIFT) / timer_frequency_hz;
 }
 
-void arch_timer_cpu_init(void)
-{
-    arch_timer_set(UINT64_MAX);
-}
+void arch_timer_cpu_init(void) { arch_timer_set(UINT64_MAX); }
 
 /* Rounded up by a tick, so that arch_time_ns() has reached the deadline when the interrupt arrives. */
 static uint64_t counter_at(uint64_t deadline_ns)
@@ -46,10 +43,7 @@ void arch_timer_set(uint64_t deadline_ns)
     csr_set(sie, INTERRUPT_TIMER);
 }
 
-void arch_ipi_send(uint32_t cpu_index)
-{
-    rv_sbi_send_ipi(cpus[cpu_index]->hw_id);
-}
+void arch_ipi_send(uint32_t cpu_index) { rv_sbi_send_ipi(cpus[cpu_index]->hw_id); }
 
 void rv_irq_dispatch(void)
 {

@@ -7,15 +7,9 @@
 constexpr uint32_t ROOT_ENTRIES = 512;
 constexpr uint32_t ROOT_KERNEL_FIRST = 256;
 
-bool arch_has_page_level(uint32_t level)
-{
-    return level < ARCH_PT_LEVELS;
-}
+bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 
-static uint64_t satp_for(paddr_t root)
-{
-    return SATP_MODE_SV39 | root >> PAGE_SHIFT;
-}
+static uint64_t satp_for(paddr_t root) { return SATP_MODE_SV39 | root >> PAGE_SHIFT; }
 
 void arch_paging_enable(paddr_t kernel_root)
 {
@@ -39,10 +33,7 @@ void arch_vspace_switch(paddr_t root)
 }
 
 /* SFENCE.VMA (RISC-V Privileged 4.2.1) also orders the page-table stores before it with walks after it. */
-void arch_tlb_flush_page_local(vaddr_t va)
-{
-    __asm__ volatile("sfence.vma %0, zero" ::"r"(va) : "memory");
-}
+void arch_tlb_flush_page_local(vaddr_t va) { __asm__ volatile("sfence.vma %0, zero" ::"r"(va) : "memory"); }
 
 void arch_tlb_flush_all_local(void)
 {
@@ -51,15 +42,9 @@ void arch_tlb_flush_all_local(void)
     __asm__ volatile("li %0, 0\n\tsfence.vma zero, %0" : "=r"(asid)::"memory");
 }
 
-void arch_tlb_flush_kernel_local(void)
-{
-    __asm__ volatile("sfence.vma" ::: "memory");
-}
+void arch_tlb_flush_kernel_local(void) { __asm__ volatile("sfence.vma" ::: "memory"); }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
-{
-    return false;
-}
+bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) { return false; }
 
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size)
 {

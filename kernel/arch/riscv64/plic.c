@@ -21,10 +21,7 @@ static struct {
     uint16_t owner[SOURCES_MAX]; /* CPU index + 1 that has the source enabled; 0 = none */
 } plic = {.is_configuring = ATOMIC_FLAG_INIT};
 
-static volatile uint32_t *plic_register(uint64_t offset)
-{
-    return (volatile uint32_t *)(plic.base + offset);
-}
+static volatile uint32_t *plic_register(uint64_t offset) { return (volatile uint32_t *)(plic.base + offset); }
 
 static volatile uint32_t *enable_word(uint32_t context, uint32_t source)
 {
@@ -36,15 +33,9 @@ static volatile uint32_t *context_register(uint32_t context, uint32_t which)
     return plic_register(PLIC_CONTEXT + (uint64_t)context * CONTEXT_STRIDE + which);
 }
 
-static void set_priority(uint32_t source, uint32_t priority)
-{
-    *plic_register(PLIC_PRIORITY + source * 4) = priority;
-}
+static void set_priority(uint32_t source, uint32_t priority) { *plic_register(PLIC_PRIORITY + source * 4) = priority; }
 
-static bool source_exists(uint32_t source)
-{
-    return plic.base != nullptr && source > 0 && source < plic.source_count;
-}
+static bool source_exists(uint32_t source) { return plic.base != nullptr && source > 0 && source < plic.source_count; }
 
 void arch_irq_init(const struct boot_info *bi)
 {
@@ -69,10 +60,7 @@ void arch_irq_init(const struct boot_info *bi)
     }
 }
 
-uint32_t arch_irq_source_count(void)
-{
-    return plic.source_count;
-}
+uint32_t arch_irq_source_count(void) { return plic.source_count; }
 
 static void configure_lock(void)
 {
@@ -81,10 +69,7 @@ static void configure_lock(void)
     }
 }
 
-static void configure_unlock(void)
-{
-    atomic_flag_clear_explicit(&plic.is_configuring, memory_order_release);
-}
+static void configure_unlock(void) { atomic_flag_clear_explicit(&plic.is_configuring, memory_order_release); }
 
 /* On each CPU itself and not in arch_irq_init(): the firmware closes a context (threshold 7, nothing enabled) when its hart
  * starts. */

@@ -28,12 +28,9 @@ void rv_power_remap(void)
 static uint32_t test_command(enum arch_poweroff how)
 {
     switch (how) {
-    case ARCH_EXIT_FAILURE:
-        return TEST_FAIL | FAILURE_CODE << 16;
-    case ARCH_REBOOT:
-        return TEST_RESET;
-    default:
-        return TEST_PASS;
+    case ARCH_EXIT_FAILURE: return TEST_FAIL | FAILURE_CODE << 16;
+    case ARCH_REBOOT: return TEST_RESET;
+    default: return TEST_PASS;
     }
 }
 

@@ -46,25 +46,13 @@ void rv_sbi_putc(char c)
     }
 }
 
-void rv_sbi_set_timer(uint64_t deadline)
-{
-    sbi_call(SBI_TIME, 0, deadline, 0, 0);
-}
+void rv_sbi_set_timer(uint64_t deadline) { sbi_call(SBI_TIME, 0, deadline, 0, 0); }
 
-void rv_sbi_send_ipi(uint64_t hart_id)
-{
-    sbi_call(SBI_IPI, 0, 1, hart_id, 0);
-}
+void rv_sbi_send_ipi(uint64_t hart_id) { sbi_call(SBI_IPI, 0, 1, hart_id, 0); }
 
-void rv_sbi_remote_fence_i_all(void)
-{
-    sbi_call(SBI_RFENCE, 0, 0, UINT64_MAX, 0); /* a mask base of -1 means every hart */
-}
+void rv_sbi_remote_fence_i_all(void) { sbi_call(SBI_RFENCE, 0, 0, UINT64_MAX, 0); /* a mask base of -1 means every hart */ }
 
-bool rv_sbi_hart_start(uint64_t hart_id, paddr_t entry, uint64_t opaque)
-{
-    return sbi_call(SBI_HSM, 0, hart_id, entry, opaque).error == 0;
-}
+bool rv_sbi_hart_start(uint64_t hart_id, paddr_t entry, uint64_t opaque) { return sbi_call(SBI_HSM, 0, hart_id, entry, opaque).error == 0; }
 
 void rv_sbi_system_reset(bool is_reboot, bool is_failure)
 {

@@ -19,8 +19,7 @@ static_assert(RV_ECALL_SIZE == SYSCALL_INSTRUCTION_SIZE);
 static_assert(ARCH_EXIT_FAILURE == POWER_EXIT_FAILURE);
 static_assert(CAUSE_USER_ECALL == CAUSE_ECALL_FROM_USER);
 static_assert(KERNEL_BASE == KERNEL_BASE_ADDRESS && DIRECT_MAP_SIZE >> 30 == DIRECT_MAP_GIGAPAGES);
-static_assert((SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_VS | SSTATUS_FS | SSTATUS_SUM | SSTATUS_MXR) ==
-              SSTATUS_CLEARED);
+static_assert((SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_VS | SSTATUS_FS | SSTATUS_SUM | SSTATUS_MXR) == SSTATUS_CLEARED);
 
 struct thread *rv_user_trap(struct thread *current);
 [[noreturn]] void rv_kernel_trap(const struct arch_frame *frame);
@@ -37,12 +36,8 @@ static struct fault fault_decode(uint64_t cause)
         fault.is_write = cause == CAUSE_STORE_PAGE;
         fault.address = csr_read(stval);
         break;
-    case CAUSE_ILLEGAL:
-        fault.kind = FAULT_ILLEGAL;
-        break;
-    case CAUSE_BREAKPOINT:
-        fault.kind = FAULT_BREAKPOINT;
-        break;
+    case CAUSE_ILLEGAL: fault.kind = FAULT_ILLEGAL; break;
+    case CAUSE_BREAKPOINT: fault.kind = FAULT_BREAKPOINT; break;
     case CAUSE_FETCH_MISALIGNED:
     case CAUSE_LOAD_MISALIGNED:
     case CAUSE_STORE_MISALIGNED:
@@ -50,8 +45,7 @@ static struct fault fault_decode(uint64_t cause)
         fault.is_write = cause == CAUSE_STORE_MISALIGNED;
         fault.address = csr_read(stval);
         break;
-    default:
-        break;
+    default: break;
     }
     return fault;
 }
@@ -89,20 +83,15 @@ static bool is_fpu_instruction(uint32_t instruction)
     }
     switch (instruction & 0x7F) {
     case 0x07: /* LOAD-FP and STORE-FP share their opcodes with vector loads, which have other widths */
-    case 0x27:
-        return funct3 >= 1 && funct3 <= 4;
+    case 0x27: return funct3 >= 1 && funct3 <= 4;
     case 0x43: /* FMADD FMSUB FNMSUB FNMADD OP-FP */
     case 0x47:
     case 0x4B:
     case 0x4F:
-    case 0x53:
-        return true;
-    case 0x73: { /* fflags, frm, fcsr */
-        uint32_t csr = instruction >> 20;
-        return funct3 % 4 != 0 && csr >= 1 && csr <= 3;
+    case 0x53: return true;
+    case 0x73: { /* fflags, frm, fcsr */ uint32_t csr = instruction >> 20; return funct3 % 4 != 0 && csr >= 1 && csr <= 3;
     }
-    default:
-        return false;
+    default: return false;
     }
 }
 

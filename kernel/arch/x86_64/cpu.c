@@ -9,10 +9,7 @@ constexpr uint32_t MSR_STAR = 0xC0000081, MSR_LSTAR = 0xC0000082, MSR_CSTAR = 0x
 
 static_assert(sizeof(struct x86_cpu_block) <= 512, "the rest of the page is a stack");
 
-static bool bit(uint32_t word, uint32_t index)
-{
-    return word >> index & 1;
-}
+static bool bit(uint32_t word, uint32_t index) { return word >> index & 1; }
 
 void x86_features_probe(void)
 {
@@ -78,10 +75,7 @@ static void descriptors_load(struct cpu *cpu, struct x86_cpu_block *block)
     } pointer = {sizeof(block->gdt) - 1, (uint64_t)block->gdt};
     __asm__ volatile("lgdt %0" : : "m"(pointer) : "memory");
     uint64_t scratch;
-    __asm__ volatile("pushq %1\n\tleaq 1f(%%rip), %0\n\tpushq %0\n\tlretq\n1:"
-                     : "=&r"(scratch)
-                     : "i"(X86_SEL_KERNEL_CODE)
-                     : "memory");
+    __asm__ volatile("pushq %1\n\tleaq 1f(%%rip), %0\n\tpushq %0\n\tlretq\n1:" : "=&r"(scratch) : "i"(X86_SEL_KERNEL_CODE) : "memory");
     __asm__ volatile("mov %0, %%ss\n\tmov %1, %%ds\n\tmov %1, %%es\n\tmov %1, %%fs\n\tmov %1, %%gs"
                      :
                      : "r"(X86_SEL_KERNEL_DATA), "r"(0)

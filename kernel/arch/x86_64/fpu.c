@@ -36,8 +36,7 @@ void x86_fpu_probe(void)
     }
     uint64_t supported = x86_cpuid(0xD, 0).eax;
     uint64_t components = XCR0_X87_SSE | (supported & XCR0_AVX);
-    if ((components & XCR0_AVX) && (supported & XCR0_AVX512) == XCR0_AVX512 &&
-        area_size(components | XCR0_AVX512) <= FPU_SIZE_MAX) {
+    if ((components & XCR0_AVX) && (supported & XCR0_AVX512) == XCR0_AVX512 && area_size(components | XCR0_AVX512) <= FPU_SIZE_MAX) {
         components |= XCR0_AVX512;
     }
     x86_features.xcr0 = components;
@@ -52,10 +51,7 @@ void x86_fpu_cpu_init(void)
     arch_fpu_disable();
 }
 
-uint32_t arch_fpu_size(void)
-{
-    return x86_features.fpu_size;
-}
+uint32_t arch_fpu_size(void) { return x86_features.fpu_size; }
 
 /* A zero XSTATE_BV makes XRSTOR initialise every component; MXCSR is read from the area even then. FXRSTOR reads all of it. */
 void arch_fpu_init(void *area)
@@ -86,7 +82,4 @@ void arch_fpu_restore(const void *area)
     }
 }
 
-void arch_fpu_disable(void)
-{
-    x86_write_cr0(x86_read_cr0() | X86_CR0_TS);
-}
+void arch_fpu_disable(void) { x86_write_cr0(x86_read_cr0() | X86_CR0_TS); }

@@ -29,10 +29,7 @@ static void lock_acquire(void)
     }
 }
 
-static void lock_release(void)
-{
-    atomic_flag_clear_explicit(&lock, memory_order_release);
-}
+static void lock_release(void) { atomic_flag_clear_explicit(&lock, memory_order_release); }
 
 static uint32_t ioapic_read_locked(struct ioapic *ioapic, uint32_t index)
 {
@@ -126,8 +123,8 @@ bool arch_irq_configure(uint32_t source, bool is_level, bool is_active_low, uint
         return false; /* the destination field has 8 bits; more takes interrupt remapping */
     }
     lock_acquire();
-    redirection_low[source] = REDIRECTION_MASKED | (X86_VECTOR_GSI + source) | (is_level ? REDIRECTION_LEVEL : 0) |
-                              (is_active_low ? REDIRECTION_ACTIVE_LOW : 0);
+    redirection_low[source] =
+        REDIRECTION_MASKED | (X86_VECTOR_GSI + source) | (is_level ? REDIRECTION_LEVEL : 0) | (is_active_low ? REDIRECTION_ACTIVE_LOW : 0);
     redirection_write_low_locked(ioapic, source);
     ioapic_write_locked(ioapic, INDEX_REDIRECTION + (source - ioapic->gsi_base) * 2 + 1, (uint32_t)apic_id << 24);
     lock_release();
@@ -146,15 +143,9 @@ static void source_set_masked(uint32_t source, bool is_masked)
     lock_release();
 }
 
-void arch_irq_mask(uint32_t source)
-{
-    source_set_masked(source, true);
-}
+void arch_irq_mask(uint32_t source) { source_set_masked(source, true); }
 
-void arch_irq_unmask(uint32_t source)
-{
-    source_set_masked(source, false);
-}
+void arch_irq_unmask(uint32_t source) { source_set_masked(source, false); }
 
 void x86_ioapic_interrupt(uint32_t gsi)
 {

@@ -75,15 +75,9 @@ void x86_lapic_cpu_init(void)
     lapic_write(LAPIC_LVT_ERROR, LVT_MASKED);
 }
 
-void arch_irq_cpu_init(void)
-{
-    x86_lapic_cpu_init();
-}
+void arch_irq_cpu_init(void) { x86_lapic_cpu_init(); }
 
-void x86_lapic_eoi(void)
-{
-    lapic_write(LAPIC_EOI, 0);
-}
+void x86_lapic_eoi(void) { lapic_write(LAPIC_EOI, 0); }
 
 static void lapic_command(uint32_t apic_id, uint32_t command)
 {
@@ -100,27 +94,15 @@ static void lapic_command(uint32_t apic_id, uint32_t command)
     lapic_write(LAPIC_COMMAND, command);
 }
 
-void x86_lapic_send_init(uint32_t apic_id)
-{
-    lapic_command(apic_id, COMMAND_INIT);
-}
+void x86_lapic_send_init(uint32_t apic_id) { lapic_command(apic_id, COMMAND_INIT); }
 
-void x86_lapic_send_startup(uint32_t apic_id, uint32_t page)
-{
-    lapic_command(apic_id, COMMAND_STARTUP | page);
-}
+void x86_lapic_send_startup(uint32_t apic_id, uint32_t page) { lapic_command(apic_id, COMMAND_STARTUP | page); }
 
-void arch_ipi_send(uint32_t cpu_index)
-{
-    lapic_command((uint32_t)cpus[cpu_index]->hw_id, COMMAND_FIXED | X86_VECTOR_IPI);
-}
+void arch_ipi_send(uint32_t cpu_index) { lapic_command((uint32_t)cpus[cpu_index]->hw_id, COMMAND_FIXED | X86_VECTOR_IPI); }
 
 /* ---- Timer ----------------------------------------------------------------------------------------------------- */
 
-uint32_t x86_lapic_timer_count(void)
-{
-    return lapic_read(LAPIC_TIMER_CURRENT);
-}
+uint32_t x86_lapic_timer_count(void) { return lapic_read(LAPIC_TIMER_CURRENT); }
 
 void x86_lapic_timer_start_free(void)
 {
@@ -130,10 +112,7 @@ void x86_lapic_timer_start_free(void)
 }
 
 /* Of the TSC in deadline mode, else of the timer behind its divider. */
-void x86_lapic_timer_configure(uint64_t ticks_per_s)
-{
-    timer_ticks_mult = (ticks_per_s << TICKS_SHIFT) / 1'000'000'000;
-}
+void x86_lapic_timer_configure(uint64_t ticks_per_s) { timer_ticks_mult = (ticks_per_s << TICKS_SHIFT) / 1'000'000'000; }
 
 void arch_timer_cpu_init(void)
 {

@@ -5,10 +5,7 @@
 constexpr uint32_t ROOT_ENTRY_KERNEL = 511;
 static_assert(DIRECT_MAP_BASE == (UINT64_MAX << 39 | 1ull << 38));
 
-bool arch_has_page_level(uint32_t level)
-{
-    return level < 2 || (level == 2 && x86_features.has_1g_pages);
-}
+bool arch_has_page_level(uint32_t level) { return level < 2 || (level == 2 && x86_features.has_1g_pages); }
 
 void arch_paging_enable(paddr_t kernel_root)
 {
@@ -21,15 +18,9 @@ void arch_root_init(void *user_root, const void *kernel_root)
     ((uint64_t *)user_root)[ROOT_ENTRY_KERNEL] = ((const uint64_t *)kernel_root)[ROOT_ENTRY_KERNEL];
 }
 
-void arch_vspace_switch(paddr_t root)
-{
-    x86_write_cr3(root);
-}
+void arch_vspace_switch(paddr_t root) { x86_write_cr3(root); }
 
-void arch_tlb_flush_page_local(vaddr_t va)
-{
-    __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
-}
+void arch_tlb_flush_page_local(vaddr_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
 
 void arch_tlb_flush_all_local(void)
 {
@@ -46,10 +37,7 @@ void arch_tlb_flush_kernel_local(void)
     x86_write_cr4(cr4);
 }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
-{
-    return false;
-}
+bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) { return false; }
 
 /* Instruction fetch is coherent with stores (Intel SDM vol. 3, 11.6). */
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size) {}

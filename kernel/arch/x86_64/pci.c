@@ -10,10 +10,7 @@ constexpr uint64_t WINDOW64_SIZE = 32 * ONE_GIB;
 constexpr uint64_t IO_PORTS = 0x10000;
 constexpr uint32_t PIRQ_E_GSI = 20; /* ICH9 7.1.4: PIRQ A to H are GSI 16 to 23; QEMU routes bus 0, devices 0 to 24, to E to H */
 
-static uint64_t align_up(uint64_t value, uint64_t alignment)
-{
-    return (value + alignment - 1) & ~(alignment - 1);
-}
+static uint64_t align_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) & ~(alignment - 1); }
 
 /* Highest end of anything that begins in [from, limit). */
 static uint64_t claimed_end(const struct boot_info *bi, uint64_t from, uint64_t limit)

@@ -49,34 +49,20 @@ void arch_power(enum arch_poweroff how)
 bool arch_port_in(uint16_t port, uint32_t width_bytes, uint32_t *out_value)
 {
     switch (width_bytes) {
-    case 1:
-        *out_value = x86_in8(port);
-        return true;
-    case 2:
-        *out_value = x86_in16(port);
-        return true;
-    case 4:
-        *out_value = x86_in32(port);
-        return true;
-    default:
-        return false;
+    case 1: *out_value = x86_in8(port); return true;
+    case 2: *out_value = x86_in16(port); return true;
+    case 4: *out_value = x86_in32(port); return true;
+    default: return false;
     }
 }
 
 bool arch_port_out(uint16_t port, uint32_t width_bytes, uint32_t value)
 {
     switch (width_bytes) {
-    case 1:
-        x86_out8(port, (uint8_t)value);
-        return true;
-    case 2:
-        x86_out16(port, (uint16_t)value);
-        return true;
-    case 4:
-        x86_out32(port, value);
-        return true;
-    default:
-        return false;
+    case 1: x86_out8(port, (uint8_t)value); return true;
+    case 2: x86_out16(port, (uint16_t)value); return true;
+    case 4: x86_out32(port, value); return true;
+    default: return false;
     }
 }
 

@@ -99,24 +99,17 @@ void x86_idt_load(void)
 static enum fault_kind fault_kind_of(uint64_t vector)
 {
     switch (vector) {
-    case VECTOR_PAGE:
-        return FAULT_PAGE;
-    case VECTOR_UNDEFINED:
-        return FAULT_ILLEGAL;
+    case VECTOR_PAGE: return FAULT_PAGE;
+    case VECTOR_UNDEFINED: return FAULT_ILLEGAL;
     case VECTOR_DEBUG:
-    case VECTOR_BREAKPOINT:
-        return FAULT_BREAKPOINT;
-    case VECTOR_ALIGNMENT:
-        return FAULT_ALIGNMENT;
+    case VECTOR_BREAKPOINT: return FAULT_BREAKPOINT;
+    case VECTOR_ALIGNMENT: return FAULT_ALIGNMENT;
     case VECTOR_DIVIDE:
     case VECTOR_OVERFLOW:
     case VECTOR_FPU_ERROR:
-    case VECTOR_SIMD_ERROR:
-        return FAULT_ARITHMETIC;
-    case VECTOR_NO_FPU:
-        return FAULT_FPU;
-    default:
-        return FAULT_GENERAL;
+    case VECTOR_SIMD_ERROR: return FAULT_ARITHMETIC;
+    case VECTOR_NO_FPU: return FAULT_FPU;
+    default: return FAULT_GENERAL;
     }
 }
 
@@ -164,10 +157,7 @@ void x86_final_trap(const struct arch_frame *frame, uint64_t vector, uint64_t er
 }
 
 /* STI holds interrupts back until after the next instruction, so none slips in between it and HLT (Intel SDM vol. 2, STI). */
-void arch_idle(void)
-{
-    __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory");
-}
+void arch_idle(void) { __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory"); }
 
 void arch_halt(void)
 {

@@ -26,20 +26,11 @@ static inline uint32_t x86_in32(uint16_t port)
     return value;
 }
 
-static inline void x86_out8(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
+static inline void x86_out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
-static inline void x86_out16(uint16_t port, uint16_t value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
+static inline void x86_out16(uint16_t port, uint16_t value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
-static inline void x86_out32(uint16_t port, uint32_t value)
-{
-    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
+static inline void x86_out32(uint16_t port, uint32_t value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory"); }
 
 static inline uint64_t x86_rdmsr(uint32_t msr)
 {
@@ -71,10 +62,7 @@ static inline uint64_t x86_read_cr0(void)
     return value;
 }
 
-static inline void x86_write_cr0(uint64_t value)
-{
-    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
-}
+static inline void x86_write_cr0(uint64_t value) { __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory"); }
 
 static inline uint64_t x86_read_cr2(void)
 {
@@ -83,10 +71,7 @@ static inline uint64_t x86_read_cr2(void)
     return value;
 }
 
-static inline void x86_write_cr3(uint64_t value)
-{
-    __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
-}
+static inline void x86_write_cr3(uint64_t value) { __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory"); }
 
 static inline uint64_t x86_read_cr4(void)
 {
@@ -95,10 +80,7 @@ static inline uint64_t x86_read_cr4(void)
     return value;
 }
 
-static inline void x86_write_cr4(uint64_t value)
-{
-    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
-}
+static inline void x86_write_cr4(uint64_t value) { __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory"); }
 
 constexpr uint64_t X86_CR0_AM = 1ull << 18;
 constexpr uint64_t X86_CR0_EM = 1ull << 2;
@@ -150,10 +132,7 @@ struct x86_cpu_block {
     struct x86_tss tss;
 };
 
-static inline struct x86_cpu_block *x86_block(void)
-{
-    return arch_cpu()->arch;
-}
+static inline struct x86_cpu_block *x86_block(void) { return arch_cpu()->arch; }
 
 /* ---- trap.c, entry.S ------------------------------------------------------------------------------------------- */
 void x86_idt_init(void); /* boot CPU, once; then x86_idt_load() on every CPU */

@@ -17,9 +17,9 @@ struct badge {
     struct deferred deferred;
     uint64_t value;
     uint64_t handles;
-    struct endpoint *endpoint;   /* counted */
-    struct untyped *untyped;     /* charged; counted */
-    struct list_node gone_node;  /* endpoint's list of notices to deliver */
+    struct endpoint *endpoint;  /* counted */
+    struct untyped *untyped;    /* charged; counted */
+    struct list_node gone_node; /* endpoint's list of notices to deliver */
 };
 
 struct slot {
@@ -27,7 +27,7 @@ struct slot {
     _Atomic uint32_t generation;   /* of the handle that names the contents, or of the next one */
     _Atomic uint32_t rights;
     struct badge *_Atomic badge;
-    struct derivation_node node;   /* node.child links free slots */
+    struct derivation_node node; /* node.child links free slots */
     struct cspace *cspace;
     uint32_t index;
     uint32_t reserved;
@@ -42,13 +42,13 @@ struct cspace {
     struct object object;
     struct spinlock lock;
     uint32_t slot_limit;
-    _Atomic uint32_t slot_count;           /* slots that exist; grows by pages */
-    uint32_t used_count;                   /* changed under lock */
+    _Atomic uint32_t slot_count; /* slots that exist; grows by pages */
+    uint32_t used_count;         /* changed under lock */
     struct slot *free GUARDED_BY(&lock);
-    struct slot **pages;                   /* one directory page */
-    _Atomic uint32_t process_count;        /* not ended, that use it: the last one closes it */
-    _Atomic bool is_closed;                /* its process ended: nothing can be put in any more; set under the lock */
-    _Atomic uint32_t clear_cursor;         /* cspace_close_step's progress; two CPUs may be at it */
+    struct slot **pages;            /* one directory page */
+    _Atomic uint32_t process_count; /* not ended, that use it: the last one closes it */
+    _Atomic bool is_closed;         /* its process ended: nothing can be put in any more; set under the lock */
+    _Atomic uint32_t clear_cursor;  /* cspace_close_step's progress; two CPUs may be at it */
 };
 
 /* What a handle resolved to. The object is not counted: valid for this kernel entry. */

@@ -13,34 +13,34 @@ struct thread;
 
 struct cpu {
     /* Known to assembly by offset; arch/<arch>/entry.S and the static_asserts in kernel/sched/cpu.c. */
-    struct cpu *self;           /* 0 */
-    struct thread *current;     /* 8: the thread whose frame a trap from user mode saves into; nullptr while idle */
-    uint64_t stack_top;         /* 16: this CPU's kernel stack */
-    uint64_t arch_scratch[5];   /* 24..63: for the architecture's entry code */
+    struct cpu *self;         /* 0 */
+    struct thread *current;   /* 8: the thread whose frame a trap from user mode saves into; nullptr while idle */
+    uint64_t stack_top;       /* 16: this CPU's kernel stack */
+    uint64_t arch_scratch[5]; /* 24..63: for the architecture's entry code */
 
-    uint32_t index;             /* 0..cpu_count-1 */
+    uint32_t index; /* 0..cpu_count-1 */
     uint64_t hw_id;
-    void *arch;                 /* the architecture's own per-CPU block */
+    void *arch; /* the architecture's own per-CPU block */
     atomic_bool is_online;
-    bool is_idle_waiting;       /* inside arch_idle(): an interrupt from kernel mode is expected */
+    bool is_idle_waiting; /* inside arch_idle(): an interrupt from kernel mode is expected */
 
-    uint32_t exit_work;         /* EXIT_*: what sched_exit must look at before going back to user mode */
+    uint32_t exit_work; /* EXIT_*: what sched_exit must look at before going back to user mode */
 
     /* Epoch-based reclamation (cap/quiesce.c). Atomic: read by others. */
-    _Atomic uint64_t epoch;     /* 0 = not in the kernel, else the global epoch seen at entry */
+    _Atomic uint64_t epoch; /* 0 = not in the kernel, else the global epoch seen at entry */
 
     struct run_queue *run_queue;     /* sched/ */
     struct timer_queue *timer_queue; /* time/ */
     struct page_cache *page_cache;   /* mm/ */
     struct reap_list *reap_list;     /* cap/ */
     struct cpu_stats *stats;
-    uint64_t *tlb_requests;          /* smp/: inbox, one word per sending CPU; atomic */
-    atomic_bool is_tlb_idle;         /* uses no user translations until it leaves idle */
-    atomic_bool is_tlb_stale;        /* must flush then */
-    uint32_t tlb_pending;            /* something is in the inbox; atomic */
-    struct thread *fpu_thread;       /* whose state the FPU holds; nullptr = disabled */
-    struct vspace *active_vspace;    /* whose page table is loaded; nullptr = kernel only */
-    uint64_t stopped_ns;             /* when the last thread stopped here, until the next one starts; 0 = idle since */
+    uint64_t *tlb_requests;       /* smp/: inbox, one word per sending CPU; atomic */
+    atomic_bool is_tlb_idle;      /* uses no user translations until it leaves idle */
+    atomic_bool is_tlb_stale;     /* must flush then */
+    uint32_t tlb_pending;         /* something is in the inbox; atomic */
+    struct thread *fpu_thread;    /* whose state the FPU holds; nullptr = disabled */
+    struct vspace *active_vspace; /* whose page table is loaded; nullptr = kernel only */
+    uint64_t stopped_ns;          /* when the last thread stopped here, until the next one starts; 0 = idle since */
 };
 
 enum : uint32_t {

@@ -5,24 +5,24 @@
 struct thread;
 
 /* Internal results of a handler, above all statuses a user can see. */
-constexpr status_t STATUS_BLOCKED = 0x40000001; /* the thread waits; whoever wakes it writes its result registers */
+constexpr status_t STATUS_BLOCKED = 0x40000001;   /* the thread waits; whoever wakes it writes its result registers */
 constexpr status_t STATUS_NO_RESULT = 0x40000002; /* result registers were written by the handler, or the thread is gone */
 
 struct invocation {
-    void *self;                  /* the object as its own type */
+    void *self; /* the object as its own type */
     struct object *object;
-    struct thread *thread;       /* the caller */
-    struct cspace *cspace;       /* the caller's table */
+    struct thread *thread; /* the caller */
+    struct cspace *cspace; /* the caller's table */
     uint64_t op;
-    uint64_t aux;                /* deadline, or reply token */
+    uint64_t aux; /* deadline, or reply token */
     uint32_t rights;
     uint32_t out_count;
     uint64_t badge;
-    bool is_submitted;           /* from a ring: may not block */
-    bool is_committed;           /* had effects: must not be made again for want of memory */
+    bool is_submitted; /* from a ring: may not block */
+    bool is_committed; /* had effects: must not be made again for want of memory */
     uint64_t words[12];
     uint64_t out[12];
-    handle_t handle;             /* that was invoked */
+    handle_t handle; /* that was invoked */
 };
 
 typedef status_t (*kernel_method_fn)(struct invocation *inv);

@@ -12,15 +12,15 @@ struct ring;
 struct endpoint {
     struct object object;
     struct spinlock lock;
-    struct wait_queue callers;     /* threads whose message nobody took yet */
+    struct wait_queue callers; /* threads whose message nobody took yet */
     struct wait_queue receivers;
-    struct ring *ring GUARDED_BY(&lock);  /* bound; not counted: the ring unbinds itself */
+    struct ring *ring GUARDED_BY(&lock); /* bound; not counted: the ring unbinds itself */
     uint64_t ring_cookie;
-    struct list_node ring_node;    /* ring->endpoints; ring->lock */
-    bool is_on_ring;               /* ring->lock */
+    struct list_node ring_node;                /* ring->endpoints; ring->lock */
+    bool is_on_ring;                           /* ring->lock */
     struct list badges_gone GUARDED_BY(&lock); /* struct badge: notices not delivered yet */
-    struct endpoint *ownerless_next; /* reap_list */
-    _Atomic uint32_t owner_count;  /* handles with RIGHT_OWNER; 0 = nobody will ever receive */
+    struct endpoint *ownerless_next;           /* reap_list */
+    _Atomic uint32_t owner_count;              /* handles with RIGHT_OWNER; 0 = nobody will ever receive */
 };
 
 /* Events and interrupts: state, waiters and watches are guarded by object.lock; watches are on object.watches. */
@@ -33,10 +33,10 @@ struct event {
 struct interrupt {
     struct object object;
     uint32_t source;
-    struct list_node source_node;  /* irq/interrupt.c, its lock */
-    bool is_linked;                /* on its source's list; that lock */
-    bool is_pending;               /* fired and not acknowledged; that lock */
-    bool is_signalled;             /* not yet seen by a waiter */
+    struct list_node source_node; /* irq/interrupt.c, its lock */
+    bool is_linked;               /* on its source's list; that lock */
+    bool is_pending;              /* fired and not acknowledged; that lock */
+    bool is_signalled;            /* not yet seen by a waiter */
     struct wait_queue waiters;
 };
 
@@ -57,7 +57,7 @@ struct watch {
 };
 
 struct ring_call {
-    struct thread *caller;         /* counted; nullptr = free */
+    struct thread *caller; /* counted; nullptr = free */
     uint64_t sequence;
     uint32_t generation;
     uint32_t free_next;
@@ -66,36 +66,44 @@ struct ring_call {
 struct ring {
     struct object object;
     struct spinlock lock;
-    struct memory *memory;         /* counted, pinned */
-    struct cspace *cspace;         /* of its maker: where handles in messages go; counted */
+    struct memory *memory; /* counted, pinned */
+    struct cspace *cspace; /* of its maker: where handles in messages go; counted */
     uint32_t sq_entries, cq_entries, page_count;
-    uint32_t sq_head, cq_tail;     /* the kernel's own copies */
+    uint32_t sq_head, cq_tail; /* the kernel's own copies */
     uint32_t call_count, watch_count;
-    uint32_t call_free;            /* index + 1 chain */
+    uint32_t call_free; /* index + 1 chain */
     struct watch *watch_free;
-    struct list pending GUARDED_BY(&lock);   /* watches with something to report */
+    struct list pending GUARDED_BY(&lock); /* watches with something to report */
     struct list endpoints GUARDED_BY(&lock);
-    struct wait_queue waiter;      /* at most one thread */
+    struct wait_queue waiter;         /* at most one thread */
     uint32_t min_complete, submitted; /* of the waiter */
-    uint32_t reserved;             /* completion entries promised to submissions and calls under way */
-    bool is_entering;              /* a thread executes submissions */
+    uint32_t reserved;                /* completion entries promised to submissions and calls under way */
+    bool is_entering;                 /* a thread executes submissions */
     bool is_closed;
-    bool wants_pump;               /* an endpoint has messages that found no room */
-    uint8_t **pages;               /* direct-map addresses of the ring's memory */
-    paddr_t table_page;            /* holds pages[], watch_pages[], call_pages[] */
+    bool wants_pump;    /* an endpoint has messages that found no room */
+    uint8_t **pages;    /* direct-map addresses of the ring's memory */
+    paddr_t table_page; /* holds pages[], watch_pages[], call_pages[] */
     struct watch **watch_pages;
     struct ring_call **call_pages;
     uint32_t watch_page_count, call_page_count;
 };
 
-struct dma_run { struct memory *memory; paddr_t address; uint64_t count_pages; struct list_node node; };
+struct dma_run {
+    struct memory *memory;
+    paddr_t address;
+    uint64_t count_pages;
+    struct list_node node;
+};
 struct dma {
     struct object object;
     struct spinlock lock;
     struct list runs GUARDED_BY(&lock);
 };
 
-struct ioports { struct object object; uint32_t base, count; };
+struct ioports {
+    struct object object;
+    uint32_t base, count;
+};
 
 extern const struct object_class endpoint_class, event_class, interrupt_class, ring_class, dma_class;
 

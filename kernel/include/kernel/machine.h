@@ -3,9 +3,15 @@
 #include <kernel/boot_info.h>
 #include <kernel/ipc.h>
 
-struct machine { struct object object; };
-struct system { struct object object; };
-struct log { struct object object; };
+struct machine {
+    struct object object;
+};
+struct system {
+    struct object object;
+};
+struct log {
+    struct object object;
+};
 
 extern struct machine machine_object;
 extern struct system system_object;

@@ -18,11 +18,11 @@ struct memory {
     struct spinlock lock;
     enum memory_kind kind;
     bool is_committed;
-    uint8_t depth;                 /* radix levels above the inline array; 0 = inline */
+    uint8_t depth; /* radix levels above the inline array; 0 = inline */
     uint64_t size_pages;
-    paddr_t run;                   /* RUN, FIXED, DEVICE */
+    paddr_t run; /* RUN, FIXED, DEVICE */
     uint64_t committed_pages GUARDED_BY(&lock);
-    uint32_t pin_count GUARDED_BY(&lock); /* > 0: no page may go away before destroy */
+    uint32_t pin_count GUARDED_BY(&lock);  /* > 0: no page may go away before destroy */
     struct list regions GUARDED_BY(&lock); /* struct region, memory_node */
     uint64_t link_count GUARDED_BY(&lock); /* regions linked so far */
     union {
@@ -37,8 +37,7 @@ extern const struct object_class memory_class;
 [[nodiscard]] status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages,
                                            struct memory **out_memory);
 /* The page at `index`, allocated when missing and `allocate` says so. The lock is held. */
-[[nodiscard]] status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate, paddr_t *out_page)
-    REQUIRES(&memory->lock);
+[[nodiscard]] status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate, paddr_t *out_page) REQUIRES(&memory->lock);
 /* How many pages from `index` on are surely not there: 0 when this one is. Whole missing nodes of the tree are counted at once. */
 uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
 /* Forgets a page that is there (its frame becomes the caller's). */

@@ -32,20 +32,20 @@ enum reap_state : uint8_t { REAP_NONE, REAP_QUEUED, REAP_DUE };
 
 struct object {
     _Atomic uint32_t refs;
-    uint8_t type;                     /* enum object_type */
-    _Atomic uint8_t state;            /* enum object_state */
-    bool is_on_untyped_list;          /* guarded by untyped->lock */
-    _Atomic uint8_t reap;             /* enum reap_state */
-    uint64_t id;                      /* unique since boot */
+    uint8_t type;            /* enum object_type */
+    _Atomic uint8_t state;   /* enum object_state */
+    bool is_on_untyped_list; /* guarded by untyped->lock */
+    _Atomic uint8_t reap;    /* enum reap_state */
+    uint64_t id;             /* unique since boot */
     struct spinlock lock;
     struct derivation_node root GUARDED_BY(&lock);
     struct list watches GUARDED_BY(&lock); /* struct watch, object_node */
-    struct untyped *untyped;          /* charged for it; counted */
-    uint32_t size;                    /* of the whole struct, as allocated */
-    uint32_t count_extra_pages;       /* pages charged beside it, for accounting by type */
-    struct list_node untyped_node;    /* guarded by untyped->lock */
+    struct untyped *untyped;               /* charged for it; counted */
+    uint32_t size;                         /* of the whole struct, as allocated */
+    uint32_t count_extra_pages;            /* pages charged beside it, for accounting by type */
+    struct list_node untyped_node;         /* guarded by untyped->lock */
     struct deferred deferred;
-    struct object *reap_next;         /* this CPU's reap list */
+    struct object *reap_next; /* this CPU's reap list */
 };
 
 struct object_class {
@@ -71,10 +71,7 @@ void object_init_static(struct object *object, enum object_type type, uint32_t s
 void object_kill(struct object *object);
 void object_watches_notify(struct object *object); /* all death watches complete; also called when a process ends */
 
-static inline void object_get(struct object *object)
-{
-    atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed);
-}
+static inline void object_get(struct object *object) { atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed); }
 
 /* For objects found without a counted reference (under a lock or inside an epoch): fails once refs reached zero. */
 static inline bool object_try_get(struct object *object)
@@ -106,9 +103,9 @@ struct badge;
 
 /* What a CPU has to do at its next kernel exit, when it holds no lock. */
 struct reap_list {
-    struct object *first, *last;  /* objects without references */
-    struct endpoint *ownerless;   /* endpoints whose last owner handle went, counted */
-    struct deferred *badges;      /* badges whose last handle went */
+    struct object *first, *last; /* objects without references */
+    struct endpoint *ownerless;  /* endpoints whose last owner handle went, counted */
+    struct deferred *badges;     /* badges whose last handle went */
 };
 void reap_owner_gone(struct endpoint *endpoint); /* takes a reference */
 void reap_badge(struct badge *badge);

@@ -14,14 +14,14 @@ enum page_state : uint8_t { PAGE_RESERVED, PAGE_FREE, PAGE_USED, PAGE_SLAB, PAGE
 constexpr uint32_t PAGE_ORDER_MAX = 18; /* 1 GiB */
 
 struct page {
-    struct list_node node;     /* free list, or the slab's list */
-    struct untyped *untyped;   /* PAGE_SLAB */
-    uint8_t state;             /* enum page_state */
-    uint8_t order;             /* of a free or allocated block, in its first page */
+    struct list_node node;   /* free list, or the slab's list */
+    struct untyped *untyped; /* PAGE_SLAB */
+    uint8_t state;           /* enum page_state */
+    uint8_t order;           /* of a free or allocated block, in its first page */
     uint8_t slab_class : 3;
-    uint8_t slab_type : 5;     /* PAGE_SLAB: enum object_type the page is counted under; its cells may be of several */
-    bool is_ram;               /* reserved or not */
-    uint16_t slab_free;        /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
+    uint8_t slab_type : 5; /* PAGE_SLAB: enum object_type the page is counted under; its cells may be of several */
+    bool is_ram;           /* reserved or not */
+    uint16_t slab_free;    /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
     uint16_t slab_used;
 };
 static_assert(sizeof(struct page) == 32);
@@ -43,9 +43,6 @@ void page_free(paddr_t address, uint32_t order);
 void page_free_run(paddr_t address, uint64_t count);
 bool page_is_ram(paddr_t address, uint64_t size); /* any byte of it */
 
-static inline struct page *page_of(paddr_t address)
-{
-    return &page_array[(address >> PAGE_SHIFT) - page_array_first];
-}
+static inline struct page *page_of(paddr_t address) { return &page_array[(address >> PAGE_SHIFT) - page_array_first]; }
 
 void page_zero(void *page); /* 8-byte stores */

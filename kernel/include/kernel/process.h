@@ -8,16 +8,16 @@ enum process_state : uint32_t { PROCESS_ALIVE, PROCESS_ENDING, PROCESS_ENDED };
 struct process {
     struct object object;
     struct spinlock lock;
-    struct vspace *vspace;          /* counted */
-    struct cspace *cspace;          /* counted */
+    struct vspace *vspace; /* counted */
+    struct cspace *cspace; /* counted */
     struct list threads GUARDED_BY(&lock);
     uint32_t thread_count GUARDED_BY(&lock);
-    enum process_state state;       /* changed under lock, only forwards; a stale read is an earlier state */
+    enum process_state state; /* changed under lock, only forwards; a stale read is an earlier state */
     uint32_t exit_cause;
     int32_t exit_status;
     struct wait_queue waiters;
-    struct list_node all_node;      /* process_all, process_all_lock */
-    uint64_t start_ns, cpu_ns;      /* cpu_ns: of ended threads */
+    struct list_node all_node; /* process_all, process_all_lock */
+    uint64_t start_ns, cpu_ns; /* cpu_ns: of ended threads */
     char name[16];
     struct tess_crash_record crash;
     bool has_crash;

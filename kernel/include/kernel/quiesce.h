@@ -23,10 +23,7 @@ static inline void quiesce_enter(struct cpu *cpu)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static inline void quiesce_leave(struct cpu *cpu)
-{
-    atomic_store_explicit(&cpu->epoch, 0, memory_order_release);
-}
+static inline void quiesce_leave(struct cpu *cpu) { atomic_store_explicit(&cpu->epoch, 0, memory_order_release); }
 
 /* The object was unlinked from everything a new reader could find it through. */
 void quiesce_defer(struct deferred *deferred, void (*release)(struct deferred *));

@@ -30,8 +30,8 @@ struct thread {
 
     /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
     _Atomic uint64_t wait_word;
-    struct wait_queue *wait_queue;  /* nullptr: linked nowhere (waits for a reply, sleeps) */
-    struct object *wait_object;     /* counted: keeps the queue's memory */
+    struct wait_queue *wait_queue; /* nullptr: linked nowhere (waits for a reply, sleeps) */
+    struct object *wait_object;    /* counted: keeps the queue's memory */
     struct list_node wait_node;
     uint64_t wait_arg;
     uint64_t wait_deadline_ns;
@@ -42,33 +42,30 @@ struct thread {
     struct memory *message_memory;     /* counted, pinned */
     struct object *caller;             /* the thread whose call this one owes a reply; counted */
     uint64_t caller_sequence;
-    uint64_t call_op, call_badge;      /* of the message it waits to have taken: op with rights << 32 */
+    uint64_t call_op, call_badge; /* of the message it waits to have taken: op with rights << 32 */
 
     /* Scheduling. */
-    struct spinlock lock;           /* is_parked, against resume and kill */
+    struct spinlock lock; /* is_parked, against resume and kill */
     bool is_parked GUARDED_BY(&lock);
-    bool is_started;                /* set once, under lock */
+    bool is_started; /* set once, under lock */
     bool is_finished;
-    bool was_killed;                /* process->lock: process_end told it */
-    _Atomic uint32_t pending;       /* THREAD_PENDING_* */
-    _Atomic uint32_t cpu;           /* runs or last ran on */
+    bool was_killed;          /* process->lock: process_end told it */
+    _Atomic uint32_t pending; /* THREAD_PENDING_* */
+    _Atomic uint32_t cpu;     /* runs or last ran on */
     _Atomic bool is_running;
-    struct list_node run_node;      /* run queue; its lock */
-    uint64_t affinity;              /* CPUs 0..63 (bit 63 stands for the rest) */
+    struct list_node run_node; /* run queue; its lock */
+    uint64_t affinity;         /* CPUs 0..63 (bit 63 stands for the rest) */
     uint64_t run_start_ns, cpu_ns;
-    void *fpu;                      /* save area, or nullptr: no FPU */
+    void *fpu; /* save area, or nullptr: no FPU */
 
-    struct process *process;        /* counted */
+    struct process *process; /* counted */
     struct list_node process_node;
     uint64_t tls;
 };
 
 extern const struct object_class thread_class;
 
-static inline struct thread *thread_from_object(struct object *object)
-{
-    return container_of(object, struct thread, object);
-}
+static inline struct thread *thread_from_object(struct object *object) { return container_of(object, struct thread, object); }
 
 /* Begins a wait of the current thread: the queue's lock (if any) is held, the caller links the thread and then calls this.
  * From here on the thread may run elsewhere, and even wait for something else: return STATUS_BLOCKED. Returns the wait's sequence. */
@@ -98,6 +95,6 @@ bool thread_wait_cancel(struct thread *thread, status_t status);
                                      uint32_t flags, struct thread **out_thread);
 /* False when it was started before: nothing changed. */
 bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls);
-void thread_stop_clock(struct thread *thread);  /* it stops running on this CPU: its time is added up */
-void thread_kill(struct thread *thread);        /* asynchronous: it ends when it next would run */
-void thread_finish(struct thread *thread);      /* by the scheduler: the thread will never run again */
+void thread_stop_clock(struct thread *thread); /* it stops running on this CPU: its time is added up */
+void thread_kill(struct thread *thread);       /* asynchronous: it ends when it next would run */
+void thread_finish(struct thread *thread);     /* by the scheduler: the thread will never run again */

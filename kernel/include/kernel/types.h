@@ -1,8 +1,8 @@
 /* Scalar types every kernel file uses. User-visible scalars come from <tess/types.h> (lib/core). */
 #pragma once
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdckdint.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <tess/types.h>
 

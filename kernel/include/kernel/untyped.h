@@ -8,12 +8,12 @@ struct untyped {
     struct object object;
     struct spinlock lock;
     uint64_t limit_pages;
-    uint64_t used_pages;    /* changed under lock; reports read it without */
+    uint64_t used_pages; /* changed under lock; reports read it without */
     uint64_t object_count GUARDED_BY(&lock);
-    struct list objects GUARDED_BY(&lock); /* alive, object.untyped_node */
-    bool is_closing GUARDED_BY(&lock);     /* being destroyed: nothing new joins `objects` */
+    struct list objects GUARDED_BY(&lock);                 /* alive, object.untyped_node */
+    bool is_closing GUARDED_BY(&lock);                     /* being destroyed: nothing new joins `objects` */
     struct list slabs[SLAB_CLASS_COUNT] GUARDED_BY(&lock); /* pages with a free cell */
-    struct untyped *parent; /* counted; nullptr for the root */
+    struct untyped *parent;                                /* counted; nullptr for the root */
 };
 
 extern struct untyped *untyped_root;

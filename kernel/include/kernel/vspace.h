@@ -8,13 +8,13 @@
 #include <tess/tree.h>
 
 struct region {
-    struct tree_node tree_node;    /* vspace->regions by start */
-    struct list_node memory_node;  /* memory->regions; guarded by memory->lock */
+    struct tree_node tree_node;   /* vspace->regions by start */
+    struct list_node memory_node; /* memory->regions; guarded by memory->lock */
     vaddr_t start, end;
-    struct memory *memory;         /* counted; nullptr = its memory is gone: scratch page */
-    uint64_t link_number;          /* order of linking to memory->regions; parts of a split region share it */
+    struct memory *memory; /* counted; nullptr = its memory is gone: scratch page */
+    uint64_t link_number;  /* order of linking to memory->regions; parts of a split region share it */
     uint64_t offset_pages;
-    uint32_t prot, max_prot;       /* PROT_* */
+    uint32_t prot, max_prot; /* PROT_* */
     struct vspace *vspace;
 };
 
@@ -23,9 +23,9 @@ struct vspace {
     struct spinlock lock;
     struct tree regions GUARDED_BY(&lock);
     paddr_t root;
-    paddr_t scratch;               /* page shown where a memory is gone; 0 = not needed yet */
+    paddr_t scratch; /* page shown where a memory is gone; 0 = not needed yet */
     uint64_t mapped_pages GUARDED_BY(&lock);
-    bool is_destroyed;             /* set once, under lock */
+    bool is_destroyed;                       /* set once, under lock */
     _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations */
 };
 
@@ -33,8 +33,8 @@ extern const struct object_class vspace_class;
 
 [[nodiscard]] status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace);
 /* Kernel-internal form of vspace.map; prot and max_prot are PROT_* without PROT_USER. address 0 = anywhere. */
-[[nodiscard]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size,
-                                         vaddr_t address, bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address);
+[[nodiscard]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address,
+                                         bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address);
 /* Resolves a user access; OK, BAD_ADDRESS, or NO_MEMORY. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
 /* memory_kill: takes the memory out of every mapping. */

@@ -29,8 +29,7 @@ static void release(struct allocator *allocator, void *pointer, size_t size)
 void arena_init(struct arena *arena, void *memory, size_t size)
 {
     uint8_t *start = memory;
-    *arena = (struct arena){
-        .allocator = {.allocate = allocate, .release = release}, .start = start, .next = start, .end = start + size};
+    *arena = (struct arena){.allocator = {.allocate = allocate, .release = release}, .start = start, .next = start, .end = start + size};
 }
 
 void arena_reset(struct arena *arena, size_t mark)

@@ -7,8 +7,8 @@
 #include <tess/util.h>
 
 struct heap_block {
-    struct heap_block *before; /* physical neighbour; nullptr for a region's first */
-    size_t size_flags;         /* payload bytes (multiple of 16) | IS_FREE */
+    struct heap_block *before;                /* physical neighbour; nullptr for a region's first */
+    size_t size_flags;                        /* payload bytes (multiple of 16) | IS_FREE */
     struct heap_block *next_free, *prev_free; /* payload of a free block */
 };
 
@@ -232,10 +232,7 @@ void *heap_resize(struct heap *heap, void *pointer, size_t size)
     return moved;
 }
 
-size_t heap_block_size(const void *pointer)
-{
-    return block_size(block_of(pointer));
-}
+size_t heap_block_size(const void *pointer) { return block_size(block_of(pointer)); }
 
 void heap_add_region(struct heap *heap, void *memory, size_t size)
 {

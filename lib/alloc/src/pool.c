@@ -3,24 +3,16 @@
 #include <stdckdint.h>
 #include <tess/util.h>
 
-static size_t slab_alignment(const struct pool *pool)
-{
-    return pool->alignment > alignof(void *) ? pool->alignment : alignof(void *);
-}
+static size_t slab_alignment(const struct pool *pool) { return pool->alignment > alignof(void *) ? pool->alignment : alignof(void *); }
 
-static size_t slab_header(const struct pool *pool)
-{
-    return (size_t)align_up(sizeof(void *), slab_alignment(pool));
-}
+static size_t slab_header(const struct pool *pool) { return (size_t)align_up(sizeof(void *), slab_alignment(pool)); }
 
 static bool slab_size(const struct pool *pool, size_t *out_size)
 {
-    return !ckd_mul(out_size, pool->object_size, (size_t)pool->objects_per_slab) &&
-           !ckd_add(out_size, *out_size, slab_header(pool));
+    return !ckd_mul(out_size, pool->object_size, (size_t)pool->objects_per_slab) && !ckd_add(out_size, *out_size, slab_header(pool));
 }
 
-void pool_init(struct pool *pool, struct allocator *source, size_t object_size, size_t alignment, uint32_t objects_per_slab,
-               uint32_t limit)
+void pool_init(struct pool *pool, struct allocator *source, size_t object_size, size_t alignment, uint32_t objects_per_slab, uint32_t limit)
 {
     *pool = (struct pool){
         .source = source, .alignment = alignment, .objects_per_slab = objects_per_slab > 0 ? objects_per_slab : 1, .limit = limit};

@@ -32,8 +32,8 @@ status_t cpio_next(const void *archive, uint64_t size, uint64_t *cursor, struct 
     }
     const char *header = (const char *)archive + at;
     uint32_t mode, file_size, name_size;
-    if (memcmp(header, "070701", 6) != 0 || !read_field(header, FIELD_MODE, &mode) ||
-        !read_field(header, FIELD_FILE_SIZE, &file_size) || !read_field(header, FIELD_NAME_SIZE, &name_size)) {
+    if (memcmp(header, "070701", 6) != 0 || !read_field(header, FIELD_MODE, &mode) || !read_field(header, FIELD_FILE_SIZE, &file_size) ||
+        !read_field(header, FIELD_NAME_SIZE, &name_size)) {
         return ERROR_BAD_FORMAT;
     }
     if (name_size == 0 || !is_range_within(at + HEADER_SIZE, name_size, size)) {
@@ -50,8 +50,7 @@ status_t cpio_next(const void *archive, uint64_t size, uint64_t *cursor, struct 
     if (!is_range_within(data, file_size, size)) {
         return ERROR_BAD_FORMAT;
     }
-    *out_file = (struct cpio_file){
-        .name = name, .data = (const char *)archive + data, .offset = data, .size = file_size, .mode = mode};
+    *out_file = (struct cpio_file){.name = name, .data = (const char *)archive + data, .offset = data, .size = file_size, .mode = mode};
     *cursor = align_up(data + file_size, 4);
     return OK;
 }

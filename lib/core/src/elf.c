@@ -33,8 +33,7 @@ static status_t parse_load(const uint8_t *header, uint64_t size, struct elf_imag
         return ERROR_BAD_FORMAT;
     }
     if (!is_range_within(segment.address, segment.memory_size, ADDRESS_LIMIT) || segment.file_size > segment.memory_size ||
-        !is_range_within(segment.file_offset, segment.file_size, size) ||
-        segment.file_offset % ELF_PAGE != segment.address % ELF_PAGE) {
+        !is_range_within(segment.file_offset, segment.file_size, size) || segment.file_offset % ELF_PAGE != segment.address % ELF_PAGE) {
         return ERROR_BAD_FORMAT;
     }
     if (!segment.is_writable && segment.file_size != segment.memory_size) {
@@ -52,8 +51,7 @@ static bool is_entry_valid(const struct elf_image *image)
 {
     for (uint32_t i = 0; i < image->segment_count; i++) {
         const struct elf_segment *segment = &image->segments[i];
-        if (segment->is_executable && image->entry >= segment->address &&
-            image->entry - segment->address < segment->file_size) {
+        if (segment->is_executable && image->entry >= segment->address && image->entry - segment->address < segment->file_size) {
             return true;
         }
     }

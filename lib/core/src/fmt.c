@@ -57,8 +57,7 @@ static void sink_field(struct sink *sink, const struct spec *spec, const char *p
     }
 }
 
-static void sink_number(struct sink *sink, const struct spec *spec, const char *prefix, uint64_t value, uint32_t base,
-                        const char *digits)
+static void sink_number(struct sink *sink, const struct spec *spec, const char *prefix, uint64_t value, uint32_t base, const char *digits)
 {
     char text[64];
     int start = sizeof text;
@@ -79,28 +78,20 @@ static void sink_number(struct sink *sink, const struct spec *spec, const char *
 static int64_t signed_argument(enum length_modifier length, va_list *args)
 {
     switch (length) {
-    case LENGTH_LONG:
-        return va_arg(*args, int64_t);
-    case LENGTH_SHORT:
-        return (int16_t)va_arg(*args, int);
-    case LENGTH_CHAR:
-        return (int8_t)va_arg(*args, int);
-    default:
-        return va_arg(*args, int);
+    case LENGTH_LONG: return va_arg(*args, int64_t);
+    case LENGTH_SHORT: return (int16_t)va_arg(*args, int);
+    case LENGTH_CHAR: return (int8_t)va_arg(*args, int);
+    default: return va_arg(*args, int);
     }
 }
 
 static uint64_t unsigned_argument(enum length_modifier length, va_list *args)
 {
     switch (length) {
-    case LENGTH_LONG:
-        return va_arg(*args, uint64_t);
-    case LENGTH_SHORT:
-        return (uint16_t)va_arg(*args, unsigned int);
-    case LENGTH_CHAR:
-        return (uint8_t)va_arg(*args, unsigned int);
-    default:
-        return va_arg(*args, unsigned int);
+    case LENGTH_LONG: return va_arg(*args, uint64_t);
+    case LENGTH_SHORT: return (uint16_t)va_arg(*args, unsigned int);
+    case LENGTH_CHAR: return (uint8_t)va_arg(*args, unsigned int);
+    default: return va_arg(*args, unsigned int);
     }
 }
 
@@ -127,16 +118,13 @@ static enum length_modifier parse_length(const char **format)
     enum length_modifier length = LENGTH_INT;
     for (;; (*format)++) {
         switch (**format) {
-        case 'h':
-            length = length == LENGTH_SHORT ? LENGTH_CHAR : LENGTH_SHORT;
-            break;
+        case 'h': length = length == LENGTH_SHORT ? LENGTH_CHAR : LENGTH_SHORT; break;
         case 'l':
         case 'z':
             /* long, long long and size_t are all 64 bits on every target. */
             length = LENGTH_LONG;
             break;
-        default:
-            return length;
+        default: return length;
         }
     }
 }
@@ -202,28 +190,14 @@ static void format_conversion(struct sink *sink, struct spec *spec, char convers
         sink_field(sink, spec, "", &c, 1);
         break;
     }
-    case 's':
-        format_text(sink, spec, va_arg(*args, const char *));
-        break;
+    case 's': format_text(sink, spec, va_arg(*args, const char *)); break;
     case 'd':
-    case 'i':
-        format_signed(sink, spec, signed_argument(spec->length, args));
-        break;
-    case 'u':
-        sink_number(sink, spec, "", unsigned_argument(spec->length, args), 10, lower);
-        break;
-    case 'x':
-        format_hex(sink, spec, "0x", lower, unsigned_argument(spec->length, args));
-        break;
-    case 'X':
-        format_hex(sink, spec, "0X", "0123456789ABCDEF", unsigned_argument(spec->length, args));
-        break;
-    case 'p':
-        sink_number(sink, spec, "0x", (uintptr_t)va_arg(*args, void *), 16, lower);
-        break;
-    case '%':
-        sink_char(sink, '%');
-        break;
+    case 'i': format_signed(sink, spec, signed_argument(spec->length, args)); break;
+    case 'u': sink_number(sink, spec, "", unsigned_argument(spec->length, args), 10, lower); break;
+    case 'x': format_hex(sink, spec, "0x", lower, unsigned_argument(spec->length, args)); break;
+    case 'X': format_hex(sink, spec, "0X", "0123456789ABCDEF", unsigned_argument(spec->length, args)); break;
+    case 'p': sink_number(sink, spec, "0x", (uintptr_t)va_arg(*args, void *), 16, lower); break;
+    case '%': sink_char(sink, '%'); break;
     default: /* not in the contract: show it rather than hide it */
         sink_char(sink, '%');
         sink_char(sink, conversion);

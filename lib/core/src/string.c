@@ -25,10 +25,7 @@ constexpr bool HAS_UNALIGNED_LOADS = true;
 constexpr bool HAS_UNALIGNED_LOADS = false;
 #endif
 
-static inline size_t misalignment(const void *p)
-{
-    return (uintptr_t)p % WORD;
-}
+static inline size_t misalignment(const void *p) { return (uintptr_t)p % WORD; }
 
 NO_BUILTIN static inline void copy_bytes_up(uint8_t *d, const uint8_t *s, size_t count)
 {
@@ -62,8 +59,8 @@ NO_BUILTIN static inline void copy_words_up(uint8_t *destination, const uint8_t 
 }
 
 /* d aligned, s not, count a multiple of WORD. Ascending. */
-NO_BUILTIN __attribute__((no_sanitize("address"))) static inline void copy_words_shifted_up(uint8_t *destination,
-                                                                                            const uint8_t *source, size_t count)
+NO_BUILTIN __attribute__((no_sanitize("address"))) static inline void copy_words_shifted_up(uint8_t *destination, const uint8_t *source,
+                                                                                            size_t count)
 {
     word_t *d = (word_t *)destination;
     if (HAS_UNALIGNED_LOADS) {
@@ -178,10 +175,7 @@ NO_BUILTIN int memcmp(const void *left, const void *right, size_t count)
     return 0;
 }
 
-static inline bool has_zero_byte(word_t word)
-{
-    return ((word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull) != 0;
-}
+static inline bool has_zero_byte(word_t word) { return ((word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull) != 0; }
 
 /* Reads whole aligned words, which may reach past the terminator but never past the end of its page. */
 NO_BUILTIN __attribute__((no_sanitize("address"))) size_t strlen(const char *text)

@@ -1,15 +1,9 @@
 /* AVL tree with parent pointers. Invariant of every node: |height(left) - height(right)| <= 1, height = 1 + max of both. */
 #include <tess/tree.h>
 
-static uint32_t node_height(const struct tree_node *node)
-{
-    return node == nullptr ? 0 : node->height;
-}
+static uint32_t node_height(const struct tree_node *node) { return node == nullptr ? 0 : node->height; }
 
-static void node_update(struct tree_node *node)
-{
-    node->height = 1 + max_u32(node_height(node->left), node_height(node->right));
-}
+static void node_update(struct tree_node *node) { node->height = 1 + max_u32(node_height(node->left), node_height(node->right)); }
 
 /* Puts `replacement` (may be nullptr) where `node` hangs. */
 static void replace_child(struct tree *tree, struct tree_node *node, struct tree_node *replacement)

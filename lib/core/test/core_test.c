@@ -111,11 +111,11 @@ static void test_list(void)
     list_splice_back(&list, &other);
     CHECK(list_is_empty(&other));
     uint32_t expected = 0;
-    list_for_each(node, &list) {
+    list_for_each (node, &list) {
         CHECK(list_entry(node, struct item, list_node)->key == expected++);
     }
     CHECK(expected == 4);
-    list_for_each_safe(node, &list) {
+    list_for_each_safe (node, &list) {
         if (list_entry(node, struct item, list_node)->key % 2 == 0) {
             list_remove(node);
             list_remove(node);
@@ -184,9 +184,9 @@ struct header {
     uint64_t offset, address, physical, file_size, memory_size, align;
 };
 static const struct header sound[3] = {
-    {1, 4, 0, 0, 0, 0x1200, 0x1200, 4096},           /* R */
-    {1, 5, 0x2000, 0x2000, 0, 0x800, 0x800, 4096},   /* RX */
-    {1, 6, 0x3000, 0x3000, 0, 0x100, 0x5000, 4096},  /* RW */
+    {1, 4, 0, 0, 0, 0x1200, 0x1200, 4096},          /* R */
+    {1, 5, 0x2000, 0x2000, 0, 0x800, 0x800, 4096},  /* RX */
+    {1, 6, 0x3000, 0x3000, 0, 0x100, 0x5000, 4096}, /* RW */
 };
 constexpr size_t ELF_SIZE = 0x3100;
 
@@ -225,11 +225,11 @@ static void check_image(const struct elf_image *image, size_t size)
     CHECK(end == image->extent);
 }
 
-#define WITH(field, i, value)                                 \
-    ({                                                        \
-        struct header h[3] = {sound[0], sound[1], sound[2]};  \
-        h[i].field = (value);                                 \
-        elf_try(h, 3, 0x2010);                                \
+#define WITH(field, i, value)                                                                                                              \
+    ({                                                                                                                                     \
+        struct header h[3] = {sound[0], sound[1], sound[2]};                                                                               \
+        h[i].field = (value);                                                                                                              \
+        elf_try(h, 3, 0x2010);                                                                                                             \
     })
 
 static void test_elf(void)
@@ -258,8 +258,8 @@ static void test_elf(void)
         free(copy);
     }
     free(file);
-    CHECK(elf_try(sound, 3, 0x1000) == ERROR_BAD_FORMAT);       /* entry in constants */
-    CHECK(elf_try(sound, 3, 0x2800) == ERROR_BAD_FORMAT);       /* just behind the text */
+    CHECK(elf_try(sound, 3, 0x1000) == ERROR_BAD_FORMAT); /* entry in constants */
+    CHECK(elf_try(sound, 3, 0x2800) == ERROR_BAD_FORMAT); /* just behind the text */
     CHECK(elf_try(sound, 0, 0x2010) == ERROR_BAD_FORMAT);
     CHECK(WITH(flags, 1, 7) == ERROR_BAD_FORMAT);               /* writable and executable */
     CHECK(WITH(flags, 0, 2) == ERROR_BAD_FORMAT);               /* not readable */
@@ -268,12 +268,12 @@ static void test_elf(void)
     CHECK(WITH(address, 2, 0x3008) == ERROR_BAD_FORMAT);        /* not congruent */
     CHECK(WITH(address, 2, 0ull - 0x1000) == ERROR_BAD_FORMAT); /* wraps */
     CHECK(WITH(memory_size, 2, 0ull - 0x3000) == ERROR_BAD_FORMAT);
-    CHECK(WITH(memory_size, 2, 0x80) == ERROR_BAD_FORMAT);      /* less memory than file */
-    CHECK(WITH(memory_size, 0, 0x1300) == ERROR_BAD_FORMAT);    /* zero fill in constants */
-    CHECK(WITH(file_size, 2, 0x101) == ERROR_BAD_FORMAT);       /* beyond the file */
+    CHECK(WITH(memory_size, 2, 0x80) == ERROR_BAD_FORMAT);   /* less memory than file */
+    CHECK(WITH(memory_size, 0, 0x1300) == ERROR_BAD_FORMAT); /* zero fill in constants */
+    CHECK(WITH(file_size, 2, 0x101) == ERROR_BAD_FORMAT);    /* beyond the file */
     CHECK(WITH(offset, 2, 0ull - 0x1000) == ERROR_BAD_FORMAT);
-    CHECK(WITH(type, 0, 3) == ERROR_UNSUPPORTED);               /* interpreter */
-    CHECK(WITH(type, 2, 7) == ERROR_UNSUPPORTED);               /* TLS */
+    CHECK(WITH(type, 0, 3) == ERROR_UNSUPPORTED); /* interpreter */
+    CHECK(WITH(type, 2, 7) == ERROR_UNSUPPORTED); /* TLS */
 }
 
 static void test_util(void)

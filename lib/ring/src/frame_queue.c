@@ -10,10 +10,7 @@
 
 static constexpr size_t PAGE = 4096;
 
-static size_t rings_bytes(uint32_t count)
-{
-    return ((size_t)count * 4 * sizeof(uint32_t) + PAGE - 1) & ~(PAGE - 1);
-}
+static size_t rings_bytes(uint32_t count) { return ((size_t)count * 4 * sizeof(uint32_t) + PAGE - 1) & ~(PAGE - 1); }
 
 size_t frame_queue_memory_size(uint32_t count)
 {
@@ -33,20 +30,11 @@ size_t frame_queue_tx_offset(const struct frame_queue *q, uint16_t buffer)
     return (size_t)(frame_queue_tx_data(q, buffer) - (uint8_t *)q->header);
 }
 
-static bool is_held(const uint64_t *held, uint32_t buffer)
-{
-    return (held[buffer / 64] >> (buffer % 64)) & 1;
-}
+static bool is_held(const uint64_t *held, uint32_t buffer) { return (held[buffer / 64] >> (buffer % 64)) & 1; }
 
-static void set_held(uint64_t *held, uint32_t buffer)
-{
-    held[buffer / 64] |= UINT64_C(1) << (buffer % 64);
-}
+static void set_held(uint64_t *held, uint32_t buffer) { held[buffer / 64] |= UINT64_C(1) << (buffer % 64); }
 
-static void clear_held(uint64_t *held, uint32_t buffer)
-{
-    held[buffer / 64] &= ~(UINT64_C(1) << (buffer % 64));
-}
+static void clear_held(uint64_t *held, uint32_t buffer) { held[buffer / 64] &= ~(UINT64_C(1) << (buffer % 64)); }
 
 /* Entries the peer has put and we have not taken; 0 with the queue marked broken when its tail cannot be true. */
 static uint32_t ring_ready(struct frame_queue *q, const struct frame_ring *ring)
@@ -293,10 +281,7 @@ bool frame_queue_prepare_wait(struct frame_queue *q, uint32_t wants)
     return true;
 }
 
-void frame_queue_cancel_wait(struct frame_queue *q)
-{
-    atomic_store_explicit(q->own_wants, 0, memory_order_relaxed);
-}
+void frame_queue_cancel_wait(struct frame_queue *q) { atomic_store_explicit(q->own_wants, 0, memory_order_relaxed); }
 
 bool frame_queue_should_wake(struct frame_queue *q)
 {

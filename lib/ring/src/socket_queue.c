@@ -7,10 +7,7 @@
 #include <ring/socket_queue.h>
 #include <tess/string.h>
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static bool is_size_valid(uint32_t bytes)
 {
@@ -170,10 +167,7 @@ enum socket_queue_state socket_queue_state(struct socket_queue *q)
     return q->seen_state;
 }
 
-int32_t socket_queue_error(struct socket_queue *q)
-{
-    return atomic_load_explicit(&q->header->error, memory_order_relaxed);
-}
+int32_t socket_queue_error(struct socket_queue *q) { return atomic_load_explicit(&q->header->error, memory_order_relaxed); }
 
 void socket_queue_set_state(struct socket_queue *q, enum socket_queue_state state, int32_t error)
 {
@@ -206,10 +200,7 @@ bool socket_queue_prepare_wait(struct socket_queue *q, uint32_t wants)
     return true;
 }
 
-void socket_queue_cancel_wait(struct socket_queue *q)
-{
-    atomic_store_explicit(q->own_wants, 0, memory_order_relaxed);
-}
+void socket_queue_cancel_wait(struct socket_queue *q) { atomic_store_explicit(q->own_wants, 0, memory_order_relaxed); }
 
 bool socket_queue_should_wake(struct socket_queue *q)
 {

@@ -120,8 +120,8 @@ static void test_hostile_client(void)
     for (uint32_t i = 0; i < COUNT; i++) {
         CHECK(frame_queue_rx_get(&driver, &buffer) && buffer == i);
     }
-    put_raw(&client.rx_free, 3);      /* posted twice */
-    put_raw(&client.rx_free, COUNT);  /* no such buffer */
+    put_raw(&client.rx_free, 3);     /* posted twice */
+    put_raw(&client.rx_free, COUNT); /* no such buffer */
     put_raw(&client.rx_free, 0xffff);
     CHECK(!frame_queue_rx_get(&driver, &buffer) && driver.violations == 3);
     put_raw(&client.tx_ready, 1 | (uint32_t)(FRAME_QUEUE_FRAME_MAX + 1) << 16);

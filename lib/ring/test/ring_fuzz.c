@@ -35,9 +35,7 @@ static void socket_step(struct socket_queue *q, uint32_t action, uint32_t value)
     struct socket_queue_span spans[2];
     uint32_t count = value % sizeof(block);
     switch (action % 8) {
-    case 0:
-        require(socket_queue_read(q, block, count) <= count);
-        break;
+    case 0: require(socket_queue_read(q, block, count) <= count); break;
     case 1:
         memset(block, 1, count);
         require(socket_queue_write(q, block, count) <= count);
@@ -54,18 +52,10 @@ static void socket_step(struct socket_queue *q, uint32_t action, uint32_t value)
         memset(spans[1].data, 3, spans[1].size);
         require(socket_queue_commit(q, value) <= q->out_size);
         break;
-    case 4:
-        require(socket_queue_state(q) <= SOCKET_QUEUE_FAILED);
-        break;
-    case 5:
-        socket_queue_prepare_wait(q, value & 7);
-        break;
-    case 6:
-        socket_queue_should_wake(q);
-        break;
-    default:
-        require(!q->is_broken || (socket_queue_readable(q) == 0 && socket_queue_writable(q) == 0));
-        break;
+    case 4: require(socket_queue_state(q) <= SOCKET_QUEUE_FAILED); break;
+    case 5: socket_queue_prepare_wait(q, value & 7); break;
+    case 6: socket_queue_should_wake(q); break;
+    default: require(!q->is_broken || (socket_queue_readable(q) == 0 && socket_queue_writable(q) == 0)); break;
     }
 }
 

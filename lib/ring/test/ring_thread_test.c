@@ -36,8 +36,7 @@ static void *socket_service(void *argument)
         if (socket_queue_should_wake(&q)) {
             sem_post(&to_client);
         }
-        if (count == 0 &&
-            socket_queue_prepare_wait(&q, limit == 0 ? SOCKET_QUEUE_WANT_WRITABLE : SOCKET_QUEUE_WANT_READABLE)) {
+        if (count == 0 && socket_queue_prepare_wait(&q, limit == 0 ? SOCKET_QUEUE_WANT_WRITABLE : SOCKET_QUEUE_WANT_READABLE)) {
             sleep_on(&to_service);
         }
     }
@@ -157,15 +156,9 @@ static void run_pair(void *(*other)(void *), void (*own)(void *), void *view)
     CHECK(pthread_join(thread, nullptr) == 0);
 }
 
-static void run_socket(void *view)
-{
-    socket_client(view);
-}
+static void run_socket(void *view) { socket_client(view); }
 
-static void run_frame(void *view)
-{
-    frame_client(view);
-}
+static void run_frame(void *view) { frame_client(view); }
 
 int main(void)
 {

@@ -82,7 +82,7 @@ static void test_wakeups(void)
     setup();
     CHECK(!socket_queue_should_wake(&service));
     CHECK(socket_queue_write(&service, "a", 1) == 1);
-    CHECK(!socket_queue_should_wake(&service)); /* nobody sleeps */
+    CHECK(!socket_queue_should_wake(&service));                             /* nobody sleeps */
     CHECK(!socket_queue_prepare_wait(&client, SOCKET_QUEUE_WANT_READABLE)); /* a byte is there */
     char byte;
     CHECK(socket_queue_read(&client, &byte, 1) == 1 && byte == 'a');

@@ -12,10 +12,7 @@
 constexpr struct std_ring_sizes SIZES_DEFAULT = {.sq_entries = 16, .cq_entries = 64, .call_slots = 32, .watch_slots = 64};
 constexpr uint32_t SERVICES_EXTRA = 64; /* sources beside watches */
 
-static uint64_t cookie_of(const struct loop *loop, uint32_t slot)
-{
-    return (uint64_t)loop->sources[slot].generation << 16 | (slot + 1);
-}
+static uint64_t cookie_of(const struct loop *loop, uint32_t slot) { return (uint64_t)loop->sources[slot].generation << 16 | (slot + 1); }
 
 /* The source this cookie names; nullptr when its registration has ended. */
 static struct loop_source *source_find(struct loop *loop, uint64_t cookie, uint64_t mask, bool is_service)
@@ -54,10 +51,7 @@ static bool timer_less(const struct tree_node *a, const struct tree_node *b)
     return tree_entry(a, struct loop_timer, node)->at_ns < tree_entry(b, struct loop_timer, node)->at_ns;
 }
 
-static uint64_t sources_size(const struct loop *loop)
-{
-    return loop->source_count * sizeof(struct loop_source);
-}
+static uint64_t sources_size(const struct loop *loop) { return loop->source_count * sizeof(struct loop_source); }
 
 status_t loop_open(struct loop *loop, const struct std_ring_sizes *sizes)
 {
@@ -262,17 +256,10 @@ static uint32_t timers_run(struct loop *loop)
 static void handle_completion(struct loop *loop, const struct tess_completion *completion)
 {
     switch (completion->kind) {
-    case COMPLETION_CALL:
-        handle_call(loop, completion);
-        break;
-    case COMPLETION_BADGE_GONE:
-        handle_badge_gone(loop, completion);
-        break;
-    case COMPLETION_WATCH:
-        handle_watch(loop, completion);
-        break;
-    default: /* nothing else was asked for */
-        break;
+    case COMPLETION_CALL: handle_call(loop, completion); break;
+    case COMPLETION_BADGE_GONE: handle_badge_gone(loop, completion); break;
+    case COMPLETION_WATCH: handle_watch(loop, completion); break;
+    default: /* nothing else was asked for */ break;
     }
 }
 

@@ -1,7 +1,7 @@
 /* Mappings keep their memory alive: a handle may be deleted as soon as its memory is mapped (see std_pages_alloc). */
-#include <stdckdint.h>
 #include <std/memory.h>
 #include <std/program.h>
+#include <stdckdint.h>
 #include <tess/stub/untyped.h>
 #include <tess/stub/vspace.h>
 #include <tess/util.h>
@@ -81,10 +81,7 @@ status_t std_pages_alloc(uint64_t size_bytes, void **out_address)
     return status;
 }
 
-void std_pages_free(void *address, uint64_t size_bytes)
-{
-    std_unmap(address, size_bytes);
-}
+void std_pages_free(void *address, uint64_t size_bytes) { std_unmap(address, size_bytes); }
 
 static bool grow(struct heap *heap, size_t size)
 {

@@ -2,31 +2,25 @@
  * Indices run freely and are masked. The kernel writes cq_tail after the entry (release), we read it with acquire before the
  * entry; the same the other way round for sq_tail and cq_head.
  */
-#include <stdatomic.h>
 #include <std/program.h>
 #include <std/ring.h>
+#include <stdatomic.h>
 #include <tess/invoke.h>
 #include <tess/stub/ring.h>
 #include <tess/stub/untyped.h>
 
 constexpr uint64_t ENTRIES_OFFSET = 128; /* see struct ring_header in abi/types.toml */
 
-static uint32_t load_index(uint32_t *index)
-{
-    return atomic_load_explicit((_Atomic uint32_t *)index, memory_order_acquire);
-}
+static uint32_t load_index(uint32_t *index) { return atomic_load_explicit((_Atomic uint32_t *)index, memory_order_acquire); }
 
-static void store_index(uint32_t *index, uint32_t value)
-{
-    atomic_store_explicit((_Atomic uint32_t *)index, value, memory_order_release);
-}
+static void store_index(uint32_t *index, uint32_t value) { atomic_store_explicit((_Atomic uint32_t *)index, value, memory_order_release); }
 
 status_t std_ring_open(struct std_ring *ring, const struct std_ring_sizes *sizes)
 {
     struct std_mapping mapping;
     handle_t handle;
-    uint64_t size = ENTRIES_OFFSET + sizeof(struct tess_submission) * sizes->sq_entries +
-                    sizeof(struct tess_completion) * sizes->cq_entries;
+    uint64_t size =
+        ENTRIES_OFFSET + sizeof(struct tess_submission) * sizes->sq_entries + sizeof(struct tess_completion) * sizes->cq_entries;
     status_t status = std_mapping_create(size, 0, &mapping);
     if (status != OK) {
         return status;
@@ -101,8 +95,7 @@ status_t std_ring_reply(struct std_ring *ring, uint64_t token, status_t status, 
 {
     struct tess_regs regs = {.op = OP_RING_REPLY | (uint64_t)(uint32_t)status << 32, .handle = ring->handle, .aux = token};
     if (call != nullptr && status >= 0) {
-        regs.op |= (uint64_t)call->reply_words << 16 | (uint64_t)call->reply_handles << 20 |
-                   (uint64_t)call->reply_move_mask << 24;
+        regs.op |= (uint64_t)call->reply_words << 16 | (uint64_t)call->reply_handles << 20 | (uint64_t)call->reply_move_mask << 24;
         for (uint32_t i = 0; i < 4; i++) {
             regs.word[i] = call->words[i];
         }

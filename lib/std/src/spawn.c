@@ -2,10 +2,10 @@
  * Making a process. Everything is checked and made first; the steps that cannot be taken back (moving handles, starting the thread)
  * come last. Until then a failure deletes whatever the child was to be.
  */
-#include <stdckdint.h>
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/spawn.h>
+#include <stdckdint.h>
 #include <tess/elf.h>
 #include <tess/invoke.h>
 #include <tess/string.h>
@@ -70,8 +70,7 @@ static status_t write_memory(handle_t memory, uint64_t offset, const uint8_t *fr
 }
 
 /* Fresh memory at a place in the child, with `size` bytes of `from` at `offset`; the mapping keeps it. */
-static status_t map_fresh(struct spawn *spawn, uint64_t address, uint64_t memory_size, uint64_t offset, const uint8_t *from,
-                          uint64_t size)
+static status_t map_fresh(struct spawn *spawn, uint64_t address, uint64_t memory_size, uint64_t offset, const uint8_t *from, uint64_t size)
 {
     handle_t memory;
     status_t status = tess_untyped_create_memory(spawn->args->untyped, memory_size, 0, &memory);
@@ -138,8 +137,7 @@ static status_t make_process(struct spawn *spawn)
     uint8_t name[NAME_BYTES] = {};
     memcpy(name, args->name, strnlen(args->name, NAME_BYTES));
     step(spawn, "making the table of handles", nullptr);
-    status_t status = tess_untyped_create_cspace(args->untyped, args->slot_limit != 0 ? args->slot_limit : SLOTS_DEFAULT,
-                                                 &child->cspace);
+    status_t status = tess_untyped_create_cspace(args->untyped, args->slot_limit != 0 ? args->slot_limit : SLOTS_DEFAULT, &child->cspace);
     if (status != OK) {
         return status;
     }
@@ -219,8 +217,7 @@ static status_t check_moves(struct spawn *spawn)
         if ((rights & RIGHT_MOVE) == 0) {
             return ERROR_MISSING_RIGHT;
         }
-        if (strnlen(handle->name, sizeof(spawn->page.bootstrap.handles[0].name)) ==
-            sizeof(spawn->page.bootstrap.handles[0].name)) {
+        if (strnlen(handle->name, sizeof(spawn->page.bootstrap.handles[0].name)) == sizeof(spawn->page.bootstrap.handles[0].name)) {
             return ERROR_NO_SPACE;
         }
         count++;
@@ -235,8 +232,7 @@ static status_t give_moves(struct spawn *spawn)
         const struct spawn_handle *handle = &spawn->args->handles[i];
         if (handle->is_moved) {
             struct tess_bootstrap_handle *entry = next_entry(spawn, handle->name);
-            status_t status = entry == nullptr ? ERROR_NO_SPACE
-                                               : tess_cspace_move(spawn->child->cspace, handle->handle, &entry->handle);
+            status_t status = entry == nullptr ? ERROR_NO_SPACE : tess_cspace_move(spawn->child->cspace, handle->handle, &entry->handle);
             if (status != OK) {
                 return status;
             }

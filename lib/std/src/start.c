@@ -78,10 +78,7 @@ static void relocate(void)
 struct std_self std_self;
 static const struct tess_bootstrap *bootstrap_page;
 
-const struct tess_bootstrap *std_bootstrap(void)
-{
-    return bootstrap_page;
-}
+const struct tess_bootstrap *std_bootstrap(void) { return bootstrap_page; }
 
 static uint32_t handle_count(void)
 {
@@ -109,10 +106,7 @@ handle_t std_handle_needed(const char *name)
     return handle;
 }
 
-uint32_t std_arg_count(void)
-{
-    return bootstrap_page->args_count;
-}
+uint32_t std_arg_count(void) { return bootstrap_page->args_count; }
 
 const char *std_arg(uint32_t index)
 {

@@ -4,9 +4,9 @@
  * Ending: the thread raises `ended` and then asks for its own end, both without touching its stack; the joiner destroys the thread
  * object after the event, so it does not matter who is first.
  */
-#include <stdckdint.h>
 #include <std/program.h>
 #include <std/thread.h>
+#include <stdckdint.h>
 #include <tess/invoke.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>

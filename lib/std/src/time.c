@@ -1,8 +1,8 @@
 /* The clock page (struct tess_clock_page) is written by the kernel under a sequence counter; the reader retries a bounded number
  * of times, so that even a damaged page cannot hang it. */
-#include <stdatomic.h>
 #include <std/program.h>
 #include <std/time.h>
+#include <stdatomic.h>
 #include <tess/stub/thread.h>
 
 constexpr uint32_t RETRIES = 1000;
@@ -47,15 +47,9 @@ static uint64_t read_clock(bool is_wall)
     return result;
 }
 
-uint64_t time_now_ns(void)
-{
-    return read_clock(false);
-}
+uint64_t time_now_ns(void) { return read_clock(false); }
 
-uint64_t time_wall_ns(void)
-{
-    return read_clock(true);
-}
+uint64_t time_wall_ns(void) { return read_clock(true); }
 
 uint64_t time_after_ns(uint64_t delta_ns)
 {

@@ -69,8 +69,8 @@ static bool is_back(uint64_t pages, uint32_t handles)
         }
         time_sleep_until(time_after_ns(5 * NS_PER_MS));
     }
-    log_error("pages %llu, were %llu; handles %u, were %u", (unsigned long long)pages_used(), (unsigned long long)pages,
-              handles_used(), handles);
+    log_error("pages %llu, were %llu; handles %u, were %u", (unsigned long long)pages_used(), (unsigned long long)pages, handles_used(),
+              handles);
     return false;
 }
 
@@ -180,8 +180,8 @@ struct server {
     _Atomic uint64_t badge_gone, bits_seen, ready;
 };
 
-static status_t serve_echo(void *, struct tess_call *, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t *out_a,
-                           uint64_t *out_b, uint64_t *out_c, uint64_t *out_d)
+static status_t serve_echo(void *, struct tess_call *, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t *out_a, uint64_t *out_b,
+                           uint64_t *out_c, uint64_t *out_d)
 {
     *out_a = a, *out_b = b, *out_c = c, *out_d = d;
     return OK;
@@ -230,10 +230,7 @@ static status_t dispatch(struct loop_service *service, struct tess_call *call)
 {
     return test_dispatch(&test_server, service->context, call);
 }
-static void badge_gone(struct loop_service *service, uint64_t badge)
-{
-    ((struct server *)service->context)->badge_gone = badge;
-}
+static void badge_gone(struct loop_service *service, uint64_t badge) { ((struct server *)service->context)->badge_gone = badge; }
 static void event_seen(struct loop_watch *watch, uint64_t bits, status_t status)
 {
     struct server *server = watch->context;
@@ -360,8 +357,7 @@ static status_t spawn_child(handle_t untyped, const struct cpio_file *file, cons
     return process_spawn(&spawn, out_child);
 }
 
-static void run_child(handle_t untyped, const struct cpio_file *file, handle_t event, const char *what, uint32_t cause,
-                      int32_t status)
+static void run_child(handle_t untyped, const struct cpio_file *file, handle_t event, const char *what, uint32_t cause, int32_t status)
 {
     struct spawned child;
     const char *args[] = {"child", what, "", "third"};
@@ -453,9 +449,8 @@ static void test_spawn(void)
 
 static int child_main(void)
 {
-    bool is_right = std_arg_count() == 4 && strcmp(std_arg(3), "third") == 0 && strcmp(std_arg(2), "") == 0 &&
-                    std_arg(4) == nullptr && std_handle("log") == std_self.log && std_handle("absent") == HANDLE_NONE &&
-                    time_now_ns() > 0;
+    bool is_right = std_arg_count() == 4 && strcmp(std_arg(3), "third") == 0 && strcmp(std_arg(2), "") == 0 && std_arg(4) == nullptr &&
+                    std_handle("log") == std_self.log && std_handle("absent") == HANDLE_NONE && time_now_ns() > 0;
     status_t status = tess_event_set(std_handle_needed("event"), is_right ? 1 : 2);
     if (strcmp(std_arg(1), "fault") == 0) {
         std_abort("this fault is part of the test");

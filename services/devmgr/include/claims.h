@@ -12,10 +12,10 @@ constexpr uint32_t CLAIM_NO_DEVICE = UINT32_MAX;
 
 struct claim {
     bool is_held;
-    uint32_t device;              /* index in the bus's table; CLAIM_NO_DEVICE: the console */
+    uint32_t device; /* index in the bus's table; CLAIM_NO_DEVICE: the console */
     handle_t interrupt, dma;
     handle_t windows[PCI_BARS];
-    handle_t registers;           /* the console's */
+    handle_t registers; /* the console's */
 };
 
 struct claims {

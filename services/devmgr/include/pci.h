@@ -61,10 +61,7 @@ struct pci_access {
 };
 
 /* bdf = bus << 8 | device << 3 | function */
-static inline uint32_t pci_bdf(uint32_t bus, uint32_t device, uint32_t function)
-{
-    return bus << 8 | device << 3 | function;
-}
+static inline uint32_t pci_bdf(uint32_t bus, uint32_t device, uint32_t function) { return bus << 8 | device << 3 | function; }
 
 struct pci_bar {
     uint64_t base, size; /* size 0: no window; base 0: not placed */
@@ -79,13 +76,13 @@ struct pci_device {
     uint32_t host; /* index of the host bridge it is behind */
     uint32_t bdf;
     uint16_t vendor, device;
-    uint32_t class_code; /* class << 16 | subclass << 8 | interface */
-    uint32_t parent;     /* bridge it is behind: index in the table, or PCI_NO_PARENT */
+    uint32_t class_code;             /* class << 16 | subclass << 8 | interface */
+    uint32_t parent;                 /* bridge it is behind: index in the table, or PCI_NO_PARENT */
     bool is_bridge, is_window_fixed; /* bridge: firmware opened its memory window */
     uint8_t secondary, subordinate;
-    uint32_t interrupt_pin;    /* 0 = none, 1..4 = INTA..INTD */
-    uint32_t interrupt_source; /* PCI_NO_SOURCE: none */
-    uint16_t express, msi, msix; /* offsets of capabilities, 0 = none */
+    uint32_t interrupt_pin;                    /* 0 = none, 1..4 = INTA..INTD */
+    uint32_t interrupt_source;                 /* PCI_NO_SOURCE: none */
+    uint16_t express, msi, msix;               /* offsets of capabilities, 0 = none */
     uint32_t msix_bar, msix_offset, msix_size; /* the MSI-X table: its place is kept free for when MSI-X is used */
     struct pci_bar bars[PCI_BARS];
     struct pci_virtio_capability virtio[PCI_VIRTIO_KINDS];
@@ -120,8 +117,7 @@ uint32_t pci_route_interrupt(const struct pci_table *table, const struct pci_hos
 uint32_t pci_assign(struct pci_table *table, const struct pci_host *host);
 /* What of a BAR a driver may have: whole pages from its start, up to the MSI-X table. False: nothing (no such BAR, an I/O BAR,
  * not placed, or a page of it is shared with another BAR). */
-bool pci_bar_grant(const struct pci_table *table, const struct pci_device *device, uint32_t bar, uint64_t *out_base,
-                   uint64_t *out_size);
+bool pci_bar_grant(const struct pci_table *table, const struct pci_device *device, uint32_t bar, uint64_t *out_base, uint64_t *out_size);
 /* Writes the BARs again as the table says (after a reset that cleared them). */
 void pci_restore_bars(const struct pci_host *host, const struct pci_device *device);
 

@@ -79,8 +79,8 @@ static void open_host(struct bus *bus, const struct tess_pci_host *from)
         log_warning("a host bridge is ignored");
         return;
     }
-    bus->ecams[index] = (struct ecam){
-        .machine = bus->machine, .base = from->ecam_base, .bus_start = from->bus_start, .bus_end = from->bus_end};
+    bus->ecams[index] =
+        (struct ecam){.machine = bus->machine, .base = from->ecam_base, .bus_start = from->bus_start, .bus_end = from->bus_end};
     struct pci_host *host = &bus->hosts[index];
     *host = (struct pci_host){
         .access = {.read = ecam_read, .write = ecam_write, .context = &bus->ecams[index]},
@@ -178,7 +178,6 @@ void bus_device_stop(struct bus *bus, const struct pci_device *device)
     /* Decoding stays on for the reset through the registers. */
     config_write(bus, device, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_OFF);
     if (!reset_virtio(bus, device) && !reset_function(bus, device)) {
-        log_warning("device %02x:%02x.%u cannot be reset; it stays off the bus", device->bdf >> 8, device->bdf >> 3 & 31,
-                    device->bdf & 7);
+        log_warning("device %02x:%02x.%u cannot be reset; it stays off the bus", device->bdf >> 8, device->bdf >> 3 & 31, device->bdf & 7);
     }
 }

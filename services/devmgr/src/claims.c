@@ -107,8 +107,8 @@ static status_t make_objects(struct claims *claims, struct claim *claim, handle_
         return ERROR_NOT_FOUND;
     }
     /* PCI INTx: level triggered, active low (PCI Local Bus 3.0, 2.2.6). */
-    status_t status = make_interrupt(claims, device->interrupt_source, INTERRUPT_LEVEL | INTERRUPT_ACTIVE_LOW, &claim->interrupt,
-                                     out_interrupt);
+    status_t status =
+        make_interrupt(claims, device->interrupt_source, INTERRUPT_LEVEL | INTERRUPT_ACTIVE_LOW, &claim->interrupt, out_interrupt);
     if (status == OK) {
         status = tess_machine_dma(claims->bus->machine, std_self.untyped, &claim->dma);
     }
@@ -118,8 +118,8 @@ static status_t make_objects(struct claims *claims, struct claim *claim, handle_
     return status;
 }
 
-status_t claim_device(struct claims *claims, uint64_t badge, const struct pci_device **out_device,
-                      const struct device_match **out_match, handle_t *out_interrupt, handle_t *out_dma)
+status_t claim_device(struct claims *claims, uint64_t badge, const struct pci_device **out_device, const struct device_match **out_match,
+                      handle_t *out_interrupt, handle_t *out_dma)
 {
     struct claim *claim = find_claim(claims, badge, out_match);
     if (claim == nullptr || ((*out_match)->flags & DEVICE_CONSOLE) != 0) {
@@ -173,9 +173,7 @@ status_t claim_window(struct claims *claims, uint64_t badge, uint32_t bar, uint6
         claim->windows[bar] = HANDLE_NONE;
         return ERROR_NOT_FOUND;
     }
-    return std_handle_mint(claim->windows[bar], GIVEN | MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE, 0, out_memory) == OK
-               ? OK
-               : ERROR_NOT_FOUND;
+    return std_handle_mint(claim->windows[bar], GIVEN | MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE, 0, out_memory) == OK ? OK : ERROR_NOT_FOUND;
 }
 
 /* The UART's registers: ports, or the page they lie in. */

@@ -6,8 +6,7 @@ static bool is_match_good(const struct device_match *match)
     if (match->service[0] == 0 || match->flags > DEVICE_CONSOLE) {
         return false;
     }
-    return match->flags == DEVICE_CONSOLE ? match->device_count == 0
-                                          : match->device_count >= 1 && match->device_count <= DEVICE_IDS_MAX;
+    return match->flags == DEVICE_CONSOLE ? match->device_count == 0 : match->device_count >= 1 && match->device_count <= DEVICE_IDS_MAX;
 }
 
 const struct device_table *device_table_open(const void *data, size_t size_bytes)
@@ -28,6 +27,5 @@ const struct device_table *device_table_open(const void *data, size_t size_bytes
 
 const struct device_match *device_table_find(const struct device_table *table, uint64_t badge)
 {
-    return badge >= DEVICE_BADGE_BASE && badge - DEVICE_BADGE_BASE < table->count ? &table->entries[badge - DEVICE_BADGE_BASE]
-                                                                                  : nullptr;
+    return badge >= DEVICE_BADGE_BASE && badge - DEVICE_BADGE_BASE < table->count ? &table->entries[badge - DEVICE_BADGE_BASE] : nullptr;
 }

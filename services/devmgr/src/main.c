@@ -85,8 +85,8 @@ static void device_badge_gone(struct loop_service *service, uint64_t badge)
     claim_take_back(&claims, badge);
 }
 
-static status_t next(void *context, struct tess_call *call, uint32_t index, uint32_t *out_bdf, uint32_t *out_vendor,
-                     uint32_t *out_device, uint32_t *out_class, uint8_t out_holder[16])
+static status_t next(void *context, struct tess_call *call, uint32_t index, uint32_t *out_bdf, uint32_t *out_vendor, uint32_t *out_device,
+                     uint32_t *out_class, uint8_t out_holder[16])
 {
     (void)context, (void)call;
     if (index >= bus.table.count) {
@@ -128,8 +128,8 @@ static void report(void)
 {
     for (uint32_t i = 0; i < bus.table.count; i++) {
         const struct pci_device *device = &bus.table.devices[i];
-        log_info("%02x:%02x.%u %04x:%04x class %06x interrupt %d", device->bdf >> 8, device->bdf >> 3 & 31, device->bdf & 7,
-                 device->vendor, device->device, device->class_code, (int)device->interrupt_source);
+        log_info("%02x:%02x.%u %04x:%04x class %06x interrupt %d", device->bdf >> 8, device->bdf >> 3 & 31, device->bdf & 7, device->vendor,
+                 device->device, device->class_code, (int)device->interrupt_source);
     }
 }
 

@@ -38,10 +38,7 @@ void pci_restore_bars(const struct pci_host *host, const struct pci_device *devi
     }
 }
 
-static uint64_t bar_span(const struct pci_bar *bar)
-{
-    return bar->size < PCI_PAGE ? PCI_PAGE : bar->size;
-}
+static uint64_t bar_span(const struct pci_bar *bar) { return bar->size < PCI_PAGE ? PCI_PAGE : bar->size; }
 
 /* End of a BAR that is already placed and overlaps [base, base + size), or 0. */
 static uint64_t overlap_end(const struct pci_table *table, uint64_t base, uint64_t size)
@@ -148,8 +145,7 @@ static bool is_page_shared(const struct pci_table *table, const struct pci_bar *
     for (uint32_t d = 0; d < table->count; d++) {
         for (uint32_t i = 0; i < PCI_BARS; i++) {
             const struct pci_bar *bar = &table->devices[d].bars[i];
-            if (bar != own && bar->size != 0 && bar->base != 0 && !bar->is_io && base < bar->base + bar->size &&
-                bar->base < base + size) {
+            if (bar != own && bar->size != 0 && bar->base != 0 && !bar->is_io && base < bar->base + bar->size && bar->base < base + size) {
                 return true;
             }
         }
@@ -157,8 +153,7 @@ static bool is_page_shared(const struct pci_table *table, const struct pci_bar *
     return false;
 }
 
-bool pci_bar_grant(const struct pci_table *table, const struct pci_device *device, uint32_t index, uint64_t *out_base,
-                   uint64_t *out_size)
+bool pci_bar_grant(const struct pci_table *table, const struct pci_device *device, uint32_t index, uint64_t *out_base, uint64_t *out_size)
 {
     if (index >= PCI_BARS) {
         return false;

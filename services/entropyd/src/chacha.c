@@ -2,10 +2,7 @@
 #include <tess/string.h>
 #include <tess/util.h>
 
-static uint32_t rotate(uint32_t value, uint32_t bits)
-{
-    return value << bits | value >> (32 - bits);
-}
+static uint32_t rotate(uint32_t value, uint32_t bits) { return value << bits | value >> (32 - bits); }
 
 /* RFC 8439, 2.1 */
 static void quarter_round(uint32_t state[16], uint32_t a, uint32_t b, uint32_t c, uint32_t d)

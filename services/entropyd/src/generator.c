@@ -1,5 +1,5 @@
-#include "chacha.h"
 #include "generator.h"
+#include "chacha.h"
 #include <tess/string.h>
 
 /* Nonces keep the two uses of a key apart. */

@@ -5,10 +5,7 @@
 /* A step either made progress (run again) or says how the run ends. */
 enum step : uint8_t { STEP_AGAIN, STEP_WAIT, STEP_SHUTDOWN, STEP_CLOSE, STEP_ABORT };
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 void connection_init(struct connection *connection, uint64_t now_ns)
 {
@@ -56,8 +53,8 @@ static void begin(struct connection *connection, struct socket_queue *queue, con
     }
 }
 
-static void begin_error(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                        uint16_t status, uint64_t now_ns)
+static void begin_error(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint16_t status,
+                        uint64_t now_ns)
 {
     host->counters->errors++;
     struct http_response response = http_error_response(status);
@@ -73,8 +70,8 @@ static void answer(struct connection *connection, struct socket_queue *queue, co
         begin_error(connection, queue, host, request->method == HTTP_OTHER_KNOWN ? 405 : 501, now_ns);
         return;
     }
-    enum http_path_result result = request->is_target_cut ? HTTP_PATH_TOO_LONG
-                                                          : http_path_normalise(request->target, request->target_size, path);
+    enum http_path_result result =
+        request->is_target_cut ? HTTP_PATH_TOO_LONG : http_path_normalise(request->target, request->target_size, path);
     if (result != HTTP_PATH_OK) {
         begin_error(connection, queue, host, result == HTTP_PATH_BAD ? 400 : 404, now_ns);
         return;
@@ -105,10 +102,7 @@ static enum step input_ended(enum socket_queue_state state)
     return state == SOCKET_QUEUE_RESET || state == SOCKET_QUEUE_FAILED ? STEP_ABORT : STEP_CLOSE;
 }
 
-static bool is_input_over(enum socket_queue_state state)
-{
-    return state != SOCKET_QUEUE_OPEN && state != SOCKET_QUEUE_CONNECTING;
-}
+static bool is_input_over(enum socket_queue_state state) { return state != SOCKET_QUEUE_OPEN && state != SOCKET_QUEUE_CONNECTING; }
 
 static enum step head_complete(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
                                uint64_t now_ns)
@@ -134,8 +128,7 @@ static enum step head_complete(struct connection *connection, struct socket_queu
     return STEP_AGAIN;
 }
 
-static enum step read_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                           uint64_t now_ns)
+static enum step read_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint64_t now_ns)
 {
     enum socket_queue_state state = socket_queue_state(queue);
     if (state >= SOCKET_QUEUE_RESET) {
@@ -170,8 +163,7 @@ static uint32_t discard(struct connection *connection, struct socket_queue *queu
     return size;
 }
 
-static enum step body_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                           uint64_t now_ns)
+static enum step body_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint64_t now_ns)
 {
     enum socket_queue_state state = socket_queue_state(queue);
     uint32_t size = discard(connection, queue);
@@ -186,8 +178,7 @@ static enum step body_step(struct connection *connection, struct socket_queue *q
 }
 
 /* The answer is wholly in the queue: next request, or the end. */
-static enum step answered(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                          uint64_t now_ns)
+static enum step answered(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint64_t now_ns)
 {
     bool lost_position = connection->parser.state == HTTP_PARSER_FAILED || connection->parser.request.expects_continue ||
                          connection->parser.request.body_bytes > CONNECTION_BODY_LIMIT;
@@ -207,8 +198,7 @@ static enum step answered(struct connection *connection, struct socket_queue *qu
     return STEP_SHUTDOWN;
 }
 
-static enum step write_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                            uint64_t now_ns)
+static enum step write_step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint64_t now_ns)
 {
     enum socket_queue_state state = socket_queue_state(queue);
     if (state >= SOCKET_QUEUE_RESET) {
@@ -260,27 +250,19 @@ static enum step deadline_passed(struct connection *connection, struct socket_qu
         connection->keeps_alive = false;
         begin_error(connection, queue, host, 408, now_ns);
         return STEP_AGAIN;
-    case CONNECTION_WRITING:
-        host->counters->timeouts++;
-        return STEP_ABORT;
-    case CONNECTION_LINGER:
-        return STEP_CLOSE;
+    case CONNECTION_WRITING: host->counters->timeouts++; return STEP_ABORT;
+    case CONNECTION_LINGER: return STEP_CLOSE;
     }
     return STEP_ABORT;
 }
 
-static enum step step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host,
-                      uint64_t now_ns)
+static enum step step(struct connection *connection, struct socket_queue *queue, const struct connection_host *host, uint64_t now_ns)
 {
     switch (connection->state) {
-    case CONNECTION_READING:
-        return read_step(connection, queue, host, now_ns);
-    case CONNECTION_BODY:
-        return body_step(connection, queue, host, now_ns);
-    case CONNECTION_WRITING:
-        return write_step(connection, queue, host, now_ns);
-    case CONNECTION_LINGER:
-        return linger_step(connection, queue);
+    case CONNECTION_READING: return read_step(connection, queue, host, now_ns);
+    case CONNECTION_BODY: return body_step(connection, queue, host, now_ns);
+    case CONNECTION_WRITING: return write_step(connection, queue, host, now_ns);
+    case CONNECTION_LINGER: return linger_step(connection, queue);
     }
     return STEP_ABORT;
 }
@@ -302,18 +284,14 @@ enum connection_result connection_run(struct connection *connection, struct sock
             next = deadline_passed(connection, queue, host, now_ns);
         }
         switch (next) {
-        case STEP_AGAIN:
-            continue;
+        case STEP_AGAIN: continue;
         case STEP_SHUTDOWN:
             wants_shutdown = !connection->is_shut;
             connection->is_shut = true;
             continue;
-        case STEP_WAIT:
-            return wants_shutdown ? CONNECTION_SHUTDOWN : CONNECTION_WAIT;
-        case STEP_CLOSE:
-            return CONNECTION_CLOSE;
-        case STEP_ABORT:
-            return CONNECTION_ABORT;
+        case STEP_WAIT: return wants_shutdown ? CONNECTION_SHUTDOWN : CONNECTION_WAIT;
+        case STEP_CLOSE: return CONNECTION_CLOSE;
+        case STEP_ABORT: return CONNECTION_ABORT;
         }
     }
 }

@@ -25,8 +25,8 @@ static const char *machine_name(void)
 
 void facts_open(struct facts_reader *reader)
 {
-    *reader = (struct facts_reader){.system = std_handle("system"), .net = std_handle("net"),
-                                    .supervisor = std_handle("supervisor"), .devmgr = std_handle("devmgr")};
+    *reader = (struct facts_reader){
+        .system = std_handle("system"), .net = std_handle("net"), .supervisor = std_handle("supervisor"), .devmgr = std_handle("devmgr")};
 }
 
 /* Load over the last whole interval; over all time before the first one is complete. */
@@ -91,9 +91,9 @@ static bool read_services(struct facts_reader *reader, struct status_facts *fact
         struct status_service *service = &facts->services[facts->service_count];
         uint64_t objects;
         uint32_t index = facts->service_count;
-        status_t status = tess_supervisor_next(reader->supervisor, index, (uint8_t *)service->name, &service->state,
-                                               &service->process_id, &service->restarts, &service->since_ns, &service->last_cause,
-                                               &service->last_status, deadline);
+        status_t status =
+            tess_supervisor_next(reader->supervisor, index, (uint8_t *)service->name, &service->state, &service->process_id,
+                                 &service->restarts, &service->since_ns, &service->last_cause, &service->last_status, deadline);
         if (status != OK) {
             return has_answered(status, facts->now_ns, &reader->supervisor_pause_ns);
         }
@@ -127,9 +127,9 @@ static bool read_net(struct facts_reader *reader, struct status_facts *facts, ui
     struct status_net *net = &facts->net;
     status_t status = tess_net_info(reader->net, &net->flags, &net->address, &net->mask, &net->gateway, &net->dns, net->mac, deadline);
     if (status == OK) {
-        status = tess_net_counters(reader->net, &net->rx_frames, &net->tx_frames, &net->rx_bytes, &net->tx_bytes, &net->dropped,
-                                   &net->tcp_open, &net->tcp_time_wait, &net->tcp_listening, &net->tcp_accepted, &net->restarts,
-                                   &net->memory_used, deadline);
+        status =
+            tess_net_counters(reader->net, &net->rx_frames, &net->tx_frames, &net->rx_bytes, &net->tx_bytes, &net->dropped, &net->tcp_open,
+                              &net->tcp_time_wait, &net->tcp_listening, &net->tcp_accepted, &net->restarts, &net->memory_used, deadline);
     }
     return has_answered(status, facts->now_ns, &reader->net_pause_ns) && status == OK;
 }
@@ -146,9 +146,8 @@ void facts_read(struct facts_reader *reader, struct status_facts *facts)
         read_processes(reader, facts);
     }
     uint64_t deadline = time_after_ns(ANSWER_NS);
-    facts->has_services = reader->supervisor != HANDLE_NONE && facts->now_ns >= reader->supervisor_pause_ns &&
-                          read_services(reader, facts, deadline);
-    facts->has_devices = reader->devmgr != HANDLE_NONE && facts->now_ns >= reader->devmgr_pause_ns &&
-                         read_devices(reader, facts, deadline);
+    facts->has_services =
+        reader->supervisor != HANDLE_NONE && facts->now_ns >= reader->supervisor_pause_ns && read_services(reader, facts, deadline);
+    facts->has_devices = reader->devmgr != HANDLE_NONE && facts->now_ns >= reader->devmgr_pause_ns && read_devices(reader, facts, deadline);
     facts->has_net = reader->net != HANDLE_NONE && facts->now_ns >= reader->net_pause_ns && read_net(reader, facts, deadline);
 }

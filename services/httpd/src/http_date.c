@@ -1,10 +1,7 @@
 #include <httpd/http_date.h>
 #include <tess/fmt.h>
 
-static bool is_leap(uint32_t year)
-{
-    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-}
+static bool is_leap(uint32_t year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; }
 
 void http_date(uint64_t unix_seconds, char out_text[HTTP_DATE_BYTES])
 {

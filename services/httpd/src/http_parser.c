@@ -9,10 +9,7 @@ enum header : uint8_t { HEADER_OTHER, HEADER_HOST, HEADER_CONNECTION, HEADER_LEN
 
 static constexpr uint16_t EMPTY_LINES_LIMIT = 8;
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
 
 /* RFC 9110, 5.6.2. */
 static bool is_token_char(unsigned char c)
@@ -21,11 +18,22 @@ static bool is_token_char(unsigned char c)
         return true;
     }
     switch (c) {
-    case '!': case '#': case '$': case '%': case '&': case '\'': case '*': case '+': case '-': case '.': case '^': case '_':
-    case '`': case '|': case '~':
-        return true;
-    default:
-        return false;
+    case '!':
+    case '#':
+    case '$':
+    case '%':
+    case '&':
+    case '\'':
+    case '*':
+    case '+':
+    case '-':
+    case '.':
+    case '^':
+    case '_':
+    case '`':
+    case '|':
+    case '~': return true;
+    default: return false;
     }
 }
 
@@ -106,16 +114,13 @@ static enum http_method method_of(const struct http_parser *parser)
     return HTTP_UNKNOWN;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static void version_end(struct http_parser *parser)
 {
     const char *token = parser->token;
-    if (parser->is_token_cut || parser->token_size != 8 || memcmp(token, "HTTP/", 5) != 0 || !is_digit(token[5]) ||
-        token[6] != '.' || !is_digit(token[7])) {
+    if (parser->is_token_cut || parser->token_size != 8 || memcmp(token, "HTTP/", 5) != 0 || !is_digit(token[5]) || token[6] != '.' ||
+        !is_digit(token[7])) {
         fail(parser, 400);
     } else if (token[5] != '1') {
         fail(parser, 505);
@@ -129,8 +134,8 @@ static enum header header_of(const struct http_parser *parser)
     static const struct {
         const char *name;
         enum header header;
-    } known[] = {{"host", HEADER_HOST},           {"connection", HEADER_CONNECTION},    {"content-length", HEADER_LENGTH},
-                 {"expect", HEADER_EXPECT},       {"transfer-encoding", HEADER_CODING}, {"if-none-match", HEADER_ETAGS}};
+    } known[] = {{"host", HEADER_HOST},     {"connection", HEADER_CONNECTION},    {"content-length", HEADER_LENGTH},
+                 {"expect", HEADER_EXPECT}, {"transfer-encoding", HEADER_CODING}, {"if-none-match", HEADER_ETAGS}};
     for (size_t i = 0; i < sizeof known / sizeof known[0] && !parser->is_token_cut; i++) {
         if (is_text(parser->token, parser->token_size, known[i].name)) {
             return known[i].header;
@@ -190,25 +195,16 @@ static void value_end(struct http_parser *parser)
         }
         parser->has_host = true;
         break;
-    case HEADER_CONNECTION:
-        connection_value(parser, parser->value, size);
-        break;
-    case HEADER_LENGTH:
-        length_value(parser, parser->value, size, is_cut);
-        break;
-    case HEADER_CODING:
-        parser->has_chunked = true;
-        break;
+    case HEADER_CONNECTION: connection_value(parser, parser->value, size); break;
+    case HEADER_LENGTH: length_value(parser, parser->value, size, is_cut); break;
+    case HEADER_CODING: parser->has_chunked = true; break;
     case HEADER_ETAGS:
         /* A cut list may miss a match: the answer is then the whole file, which is always right. */
         memcpy(parser->request.etags, parser->value, size);
         parser->request.etags_size = (uint16_t)size;
         break;
-    case HEADER_EXPECT:
-        parser->request.expects_continue |= is_text(parser->value, size, "100-continue");
-        break;
-    case HEADER_OTHER:
-        break;
+    case HEADER_EXPECT: parser->request.expects_continue |= is_text(parser->value, size, "100-continue"); break;
+    case HEADER_OTHER: break;
     }
 }
 
@@ -348,8 +344,7 @@ static void value_byte(struct http_parser *parser, char c)
 static bool is_within_limits(struct http_parser *parser)
 {
     switch (parser->state) {
-    case HTTP_PARSER_START:
-        return true;
+    case HTTP_PARSER_START: return true;
     case HTTP_PARSER_METHOD:
     case HTTP_PARSER_TARGET:
     case HTTP_PARSER_VERSION:
@@ -369,18 +364,10 @@ static bool is_within_limits(struct http_parser *parser)
 static void feed_byte(struct http_parser *parser, char c)
 {
     switch (parser->state) {
-    case HTTP_PARSER_START:
-        start_byte(parser, c);
-        break;
-    case HTTP_PARSER_METHOD:
-        method_byte(parser, c);
-        break;
-    case HTTP_PARSER_TARGET:
-        target_byte(parser, c);
-        break;
-    case HTTP_PARSER_VERSION:
-        version_byte(parser, c);
-        break;
+    case HTTP_PARSER_START: start_byte(parser, c); break;
+    case HTTP_PARSER_METHOD: method_byte(parser, c); break;
+    case HTTP_PARSER_TARGET: target_byte(parser, c); break;
+    case HTTP_PARSER_VERSION: version_byte(parser, c); break;
     case HTTP_PARSER_LINE_END:
         if (c == '\n') {
             parser->state = parser->after_lf;
@@ -388,15 +375,9 @@ static void feed_byte(struct http_parser *parser, char c)
             fail(parser, 400);
         }
         break;
-    case HTTP_PARSER_NAME_START:
-        name_start_byte(parser, c);
-        break;
-    case HTTP_PARSER_NAME:
-        name_byte(parser, c);
-        break;
-    case HTTP_PARSER_VALUE:
-        value_byte(parser, c);
-        break;
+    case HTTP_PARSER_NAME_START: name_start_byte(parser, c); break;
+    case HTTP_PARSER_NAME: name_byte(parser, c); break;
+    case HTTP_PARSER_VALUE: value_byte(parser, c); break;
     case HTTP_PARSER_FINAL_LF:
         if (c == '\n') {
             head_end(parser);
@@ -405,8 +386,7 @@ static void feed_byte(struct http_parser *parser, char c)
         }
         break;
     case HTTP_PARSER_DONE:
-    case HTTP_PARSER_FAILED:
-        break;
+    case HTTP_PARSER_FAILED: break;
     }
 }
 

@@ -2,9 +2,9 @@
 #include <httpd/text.h>
 #include <tess/string.h>
 
-#define PAGE(number, reason, hint)                                                                                              \
-    "<!doctype html><meta charset=utf-8><title>" number " " reason "</title><link rel=stylesheet href=/style.css>"              \
-    "<body class=plain><h1>" number "</h1><p>" reason ". " hint "</p>"                                                          \
+#define PAGE(number, reason, hint)                                                                                                         \
+    "<!doctype html><meta charset=utf-8><title>" number " " reason "</title><link rel=stylesheet href=/style.css>"                         \
+    "<body class=plain><h1>" number "</h1><p>" reason ". " hint "</p>"                                                                     \
     "<p><a href=/>Back to the status page</a></p>\n"
 
 static const struct {
@@ -35,10 +35,7 @@ static size_t find(uint16_t status)
     return internal_error;
 }
 
-const char *http_reason(uint16_t status)
-{
-    return table[find(status)].reason;
-}
+const char *http_reason(uint16_t status) { return table[find(status)].reason; }
 
 struct http_response http_error_response(uint16_t status)
 {
@@ -48,8 +45,7 @@ struct http_response http_error_response(uint16_t status)
         .status = table[entry].status, .content_type = "text/html; charset=utf-8", .body = page, .size = strlen(page)};
 }
 
-size_t http_response_head(const struct http_response *response, bool keeps_alive, const char *date,
-                          char out_head[CONNECTION_HEAD_BYTES])
+size_t http_response_head(const struct http_response *response, bool keeps_alive, const char *date, char out_head[CONNECTION_HEAD_BYTES])
 {
     struct text text = {.data = out_head, .size = CONNECTION_HEAD_BYTES};
     text_string(&text, "HTTP/1.1 ");

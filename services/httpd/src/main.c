@@ -18,9 +18,9 @@ static void read_facts(void *context, struct status_facts *out_facts)
     server_facts(&server, &out_facts->http);
 }
 
-static status_t counters(void *context, struct tess_call *call, uint64_t *out_requests, uint64_t *out_errors,
-                         uint32_t *out_connections, uint32_t *out_connections_peak, uint64_t *out_accepted, uint64_t *out_refused,
-                         uint64_t *out_timeouts, uint64_t *out_bytes_out, uint64_t *out_first_byte_ns)
+static status_t counters(void *context, struct tess_call *call, uint64_t *out_requests, uint64_t *out_errors, uint32_t *out_connections,
+                         uint32_t *out_connections_peak, uint64_t *out_accepted, uint64_t *out_refused, uint64_t *out_timeouts,
+                         uint64_t *out_bytes_out, uint64_t *out_first_byte_ns)
 {
     struct status_http own;
     (void)context;

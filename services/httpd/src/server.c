@@ -17,7 +17,7 @@ static constexpr uint32_t LISTEN_BIT = 63, SLOT_BITS = 63; /* slots share bits 0
 static constexpr uint64_t CALL_NS = NS_PER_S;              /* the network service answers at once, or is gone */
 static constexpr uint64_t PAUSE_FIRST_NS = 20 * NS_PER_MS, PAUSE_LAST_NS = 5 * NS_PER_S;
 static constexpr uint64_t IDLE_KEPT_NS = 3 * NS_PER_S;
-static constexpr uint64_t EVICT_NS = 250 * NS_PER_MS; /* that much patience when others wait for a slot */
+static constexpr uint64_t EVICT_NS = 250 * NS_PER_MS;       /* that much patience when others wait for a slot */
 static constexpr uint64_t WALL_PLAUSIBLE_S = 1'577'836'800; /* 2020: an earlier clock was never set */
 static constexpr uint32_t TURNS = 4, ACCEPT_BATCH = 8;
 
@@ -52,8 +52,11 @@ static const char *date(void *context)
 
 void server_facts(const struct server *server, struct status_http *out_facts)
 {
-    *out_facts = (struct status_http){.counters = server->counters, .connections = server->busy_count,
-                                      .connections_peak = server->busy_peak, .accepted = server->accepted, .refused = server->refused};
+    *out_facts = (struct status_http){.counters = server->counters,
+                                      .connections = server->busy_count,
+                                      .connections_peak = server->busy_peak,
+                                      .accepted = server->accepted,
+                                      .refused = server->refused};
 }
 
 /* ---- Deadlines: one timer for the earliest; connections only ever move theirs, so it is looked for when it fires ---- */
@@ -111,10 +114,7 @@ static struct slot *slot_take(struct server *server)
 }
 
 /* Always the same ones, made at the start: which objects stay does not depend on who came and went. */
-static bool slot_is_kept(const struct server *server, const struct slot *slot)
-{
-    return slot - server->slots < SERVER_SLOTS_KEPT;
-}
+static bool slot_is_kept(const struct server *server, const struct slot *slot) { return slot - server->slots < SERVER_SLOTS_KEPT; }
 
 /* `is_quiet`: the network service does not touch the queue any more. */
 static void slot_end(struct server *server, struct slot *slot, bool is_quiet)
@@ -167,18 +167,13 @@ static void slot_run(struct server *server, struct slot *slot)
             server->doorbell_ring |= UINT64_C(1) << slot->doorbell_bit;
         }
         switch (result) {
-        case CONNECTION_CLOSE:
-            slot_end(server, slot, tess_socket_close(slot->socket, time_after_ns(CALL_NS)) == OK);
-            return;
-        case CONNECTION_ABORT:
-            slot_end(server, slot, tess_socket_abort(slot->socket, time_after_ns(CALL_NS)) == OK);
-            return;
+        case CONNECTION_CLOSE: slot_end(server, slot, tess_socket_close(slot->socket, time_after_ns(CALL_NS)) == OK); return;
+        case CONNECTION_ABORT: slot_end(server, slot, tess_socket_abort(slot->socket, time_after_ns(CALL_NS)) == OK); return;
         case CONNECTION_SHUTDOWN:
             /* Its failure shows in the queue's state. */
             (void)tess_socket_shutdown(slot->socket, time_after_ns(CALL_NS));
             break;
-        case CONNECTION_WAIT:
-            break;
+        case CONNECTION_WAIT: break;
         }
         if (socket_queue_prepare_wait(&slot->queue, slot->connection.wants)) {
             check_at(server, slot->connection.deadline_ns);
@@ -225,8 +220,7 @@ static void accept_waiting(struct server *server)
         socket_queue_init(&slot->queue, slot->base, socket_queue_memory_size(SERVER_RX_BYTES, SERVER_TX_BYTES), SERVER_RX_BYTES,
                           SERVER_TX_BYTES);
         status_t status = tess_listener_accept(server->listener, SERVER_RX_BYTES, SERVER_TX_BYTES, (uint32_t)__builtin_ctzll(bit),
-                                               slot->memory, &slot->doorbell_bit, &address, &port, &slot->socket,
-                                               time_after_ns(CALL_NS));
+                                               slot->memory, &slot->doorbell_bit, &address, &port, &slot->socket, time_after_ns(CALL_NS));
         if (status == OK) {
             slot->doorbell_bit &= 63;
             slot_begin(server, slot);
@@ -355,10 +349,7 @@ static void session_open(struct server *server)
     accept_waiting(server);
 }
 
-static void open_fired(struct loop_timer *timer)
-{
-    session_open(timer->context);
-}
+static void open_fired(struct loop_timer *timer) { session_open(timer->context); }
 
 static void doorbell_died(struct loop_watch *watch, uint64_t bits, status_t status)
 {
@@ -395,8 +386,8 @@ status_t server_init(struct server *server, struct loop *loop, handle_t net)
     server->loop = loop;
     server->net = net;
     server->pause_ns = PAUSE_FIRST_NS;
-    server->host = (struct connection_host){.context = server, .respond = respond, .release = release, .date = date,
-                                            .counters = &server->counters};
+    server->host =
+        (struct connection_host){.context = server, .respond = respond, .release = release, .date = date, .counters = &server->counters};
     server->event_watch = (struct loop_watch){.fn = event_fired, .context = server};
     server->doorbell_watch = (struct loop_watch){.fn = doorbell_died, .context = server};
     server->open_timer = (struct loop_timer){.fn = open_fired, .context = server};

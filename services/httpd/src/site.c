@@ -81,10 +81,7 @@ static struct document *document_get(struct site *site, enum document_kind kind,
     return document;
 }
 
-void site_release(struct document *document)
-{
-    document->users--;
-}
+void site_release(struct document *document) { document->users--; }
 
 static void respond_document(struct site *site, enum document_kind kind, uint64_t now_ns, struct http_response *response)
 {

@@ -37,10 +37,7 @@ static void duration(struct text *text, uint64_t ns)
     }
 }
 
-static void milliseconds(struct text *text, uint64_t ns)
-{
-    text_format(text, "%lu.%lu ms", ns / 1'000'000, ns / 100'000 % 10);
-}
+static void milliseconds(struct text *text, uint64_t ns) { text_format(text, "%lu.%lu ms", ns / 1'000'000, ns / 100'000 % 10); }
 
 static void address(struct text *text, uint32_t value)
 {
@@ -59,10 +56,7 @@ static void section(struct text *text, const char *title, const char *id, const 
     text_string(text, ">");
 }
 
-static void section_end(struct text *text)
-{
-    text_string(text, "</tbody></table></div></section>\n");
-}
+static void section_end(struct text *text) { text_string(text, "</tbody></table></div></section>\n"); }
 
 static void cell_number(struct text *text, uint64_t value)
 {
@@ -236,8 +230,8 @@ static void devices(struct text *text, const struct status_facts *facts)
     section(text, "Devices", "devices", "<th>Place<th>Kind<th>Vendor:device<th>Driver");
     for (uint32_t i = 0; i < facts->device_count; i++) {
         const struct status_device *device = &facts->devices[i];
-        text_format(text, "<tr><td>%02x:%02x.%u<td>%s<td>%04x:%04x<td>", device->bdf >> 8 & 0xFF, device->bdf >> 3 & 0x1F,
-                    device->bdf & 7, status_device_class(device->class_code), device->vendor & 0xFFFF, device->device & 0xFFFF);
+        text_format(text, "<tr><td>%02x:%02x.%u<td>%s<td>%04x:%04x<td>", device->bdf >> 8 & 0xFF, device->bdf >> 3 & 0x1F, device->bdf & 7,
+                    status_device_class(device->class_code), device->vendor & 0xFFFF, device->device & 0xFFFF);
         if (device->holder[0] != '\0') {
             text_html(text, device->holder, sizeof device->holder);
         } else {

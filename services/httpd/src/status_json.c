@@ -16,30 +16,19 @@ const char *status_device_class(uint32_t class_code)
     case 0x0100:
     case 0x0101:
     case 0x0106:
-    case 0x0108:
-        return "storage";
-    case 0x0200:
-        return "network";
+    case 0x0108: return "storage";
+    case 0x0200: return "network";
     case 0x0300:
-    case 0x0380:
-        return "display";
-    case 0x0600:
-        return "host bridge";
-    case 0x0601:
-        return "ISA bridge";
-    case 0x0604:
-        return "PCI bridge";
+    case 0x0380: return "display";
+    case 0x0600: return "host bridge";
+    case 0x0601: return "ISA bridge";
+    case 0x0604: return "PCI bridge";
     case 0x0700:
-    case 0x0780:
-        return "communication";
-    case 0x0C03:
-        return "USB";
-    case 0x0C05:
-        return "SMBus";
-    case 0x00FF:
-        return "entropy"; /* what virtio-rng calls itself */
-    default:
-        return "other";
+    case 0x0780: return "communication";
+    case 0x0C03: return "USB";
+    case 0x0C05: return "SMBus";
+    case 0x00FF: return "entropy"; /* what virtio-rng calls itself */
+    default: return "other";
     }
 }
 
@@ -152,9 +141,8 @@ static void devices(struct text *text, const struct status_facts *facts)
     text_string(text, ",\"devices\":[");
     for (uint32_t i = 0; i < facts->device_count; i++) {
         const struct status_device *device = &facts->devices[i];
-        text_format(text, "%s{\"bdf\":\"%02x:%02x.%u\",\"vendor\":\"%04x\",\"device\":\"%04x\"", i == 0 ? "" : ",",
-                    device->bdf >> 8 & 0xFF, device->bdf >> 3 & 0x1F, device->bdf & 7, device->vendor & 0xFFFF,
-                    device->device & 0xFFFF);
+        text_format(text, "%s{\"bdf\":\"%02x:%02x.%u\",\"vendor\":\"%04x\",\"device\":\"%04x\"", i == 0 ? "" : ",", device->bdf >> 8 & 0xFF,
+                    device->bdf >> 3 & 0x1F, device->bdf & 7, device->vendor & 0xFFFF, device->device & 0xFFFF);
         name(text, "class", status_device_class(device->class_code), 24);
         name(text, "holder", device->holder, sizeof device->holder);
         text_string(text, "}");
@@ -176,8 +164,8 @@ static void network(struct text *text, const struct status_facts *facts)
     address(text, "address", net->address);
     address(text, "gateway", net->gateway);
     address(text, "dns", net->dns);
-    text_format(text, ",\"mac\":\"%02x:%02x:%02x:%02x:%02x:%02x\"", net->mac[0], net->mac[1], net->mac[2], net->mac[3],
-                net->mac[4], net->mac[5]);
+    text_format(text, ",\"mac\":\"%02x:%02x:%02x:%02x:%02x:%02x\"", net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4],
+                net->mac[5]);
     member(text, "rx_frames", net->rx_frames);
     member(text, "tx_frames", net->tx_frames);
     member(text, "rx_bytes", net->rx_bytes);

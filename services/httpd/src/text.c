@@ -13,10 +13,7 @@ void text_add(struct text *text, const char *data, size_t size)
     text->length += size;
 }
 
-void text_string(struct text *text, const char *string)
-{
-    text_add(text, string, strlen(string));
-}
+void text_string(struct text *text, const char *string) { text_add(text, string, strlen(string)); }
 
 void text_number(struct text *text, uint64_t value)
 {
@@ -48,24 +45,12 @@ void text_html(struct text *text, const char *string, size_t limit)
     for (size_t i = 0; i < limit && string[i] != '\0'; i++) {
         unsigned char c = (unsigned char)string[i];
         switch (c) {
-        case '<':
-            text_string(text, "&lt;");
-            break;
-        case '>':
-            text_string(text, "&gt;");
-            break;
-        case '&':
-            text_string(text, "&amp;");
-            break;
-        case '"':
-            text_string(text, "&quot;");
-            break;
-        case '\'':
-            text_string(text, "&#39;");
-            break;
-        default:
-            text_add(text, c < ' ' || c >= 0x7F ? "?" : &string[i], 1);
-            break;
+        case '<': text_string(text, "&lt;"); break;
+        case '>': text_string(text, "&gt;"); break;
+        case '&': text_string(text, "&amp;"); break;
+        case '"': text_string(text, "&quot;"); break;
+        case '\'': text_string(text, "&#39;"); break;
+        default: text_add(text, c < ' ' || c >= 0x7F ? "?" : &string[i], 1); break;
         }
     }
 }

@@ -4,13 +4,13 @@
 
 static unsigned check_count, check_failed;
 
-#define CHECK(condition)                                                                                                        \
-    do {                                                                                                                        \
-        check_count++;                                                                                                          \
-        if (!(condition)) {                                                                                                     \
-            check_failed++;                                                                                                     \
-            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                                      \
-        }                                                                                                                       \
+#define CHECK(condition)                                                                                                                   \
+    do {                                                                                                                                   \
+        check_count++;                                                                                                                     \
+        if (!(condition)) {                                                                                                                \
+            check_failed++;                                                                                                                \
+            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                                                 \
+        }                                                                                                                                  \
     } while (0)
 
 static int check_result(void)

@@ -28,8 +28,8 @@ static void respond(void *context, const char *path, struct http_response *out_r
 {
     (void)context;
     if (strcmp(path, "/big") == 0) {
-        *out_response = (struct http_response){.status = 200, .content_type = "text/plain", .body = big_body,
-                                               .size = sizeof big_body, .document = &t};
+        *out_response =
+            (struct http_response){.status = 200, .content_type = "text/plain", .body = big_body, .size = sizeof big_body, .document = &t};
         t.held++;
     } else if (strcmp(path, "/") == 0) {
         *out_response = (struct http_response){.status = 200, .content_type = "text/plain", .etag = "\"e\"", .body = "hello", .size = 5};
@@ -72,10 +72,7 @@ static void drain(void)
     t.out[t.out_size] = '\0';
 }
 
-static enum connection_result run(void)
-{
-    return connection_run(&t.connection, &t.own, &t.host, t.now);
-}
+static enum connection_result run(void) { return connection_run(&t.connection, &t.own, &t.host, t.now); }
 
 /* Sends the text in pieces, running and draining after each; the last result. */
 static enum connection_result send_pieces(const char *text, size_t piece)
@@ -91,10 +88,7 @@ static enum connection_result send_pieces(const char *text, size_t piece)
     return result;
 }
 
-static bool out_has(const char *text)
-{
-    return strstr(t.out, text) != nullptr;
-}
+static bool out_has(const char *text) { return strstr(t.out, text) != nullptr; }
 
 static int out_count(const char *text)
 {
@@ -251,8 +245,11 @@ static void test_garbage(void)
 static void test_heads(void)
 {
     char head[CONNECTION_HEAD_BYTES];
-    struct http_response response = {.status = 431, .content_type = "text/html; charset=utf-8", .etag = "\"0123456789abcdef\"",
-                                     .cache_control = "no-store, max-age=1234", .size = UINT64_MAX};
+    struct http_response response = {.status = 431,
+                                     .content_type = "text/html; charset=utf-8",
+                                     .etag = "\"0123456789abcdef\"",
+                                     .cache_control = "no-store, max-age=1234",
+                                     .size = UINT64_MAX};
     size_t size = http_response_head(&response, true, "Sun, 06 Nov 1994 08:49:37 GMT", head);
     CHECK(size > 200 && size < sizeof head && memcmp(head + size - 4, "\r\n\r\n", 4) == 0);
     static const uint16_t statuses[] = {400, 404, 405, 408, 414, 431, 500, 501, 505};

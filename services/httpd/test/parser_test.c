@@ -68,10 +68,9 @@ static void test_cases(void)
         for (size_t piece = 1; piece < 40; piece++) {
             size_t size = strlen(cases[i].text);
             size_t taken = feed(cases[i].text, size, piece);
-            bool is_right = cases[i].status != 0
-                                ? parser.state == HTTP_PARSER_FAILED && parser.status == cases[i].status
-                                : parser.state == HTTP_PARSER_DONE && taken == size &&
-                                      parser.request.wants_keep_alive == cases[i].keeps_alive;
+            bool is_right = cases[i].status != 0 ? parser.state == HTTP_PARSER_FAILED && parser.status == cases[i].status
+                                                 : parser.state == HTTP_PARSER_DONE && taken == size &&
+                                                       parser.request.wants_keep_alive == cases[i].keeps_alive;
             if (!is_right) {
                 printf("case %zu, pieces of %zu: state %u status %u\n", i, piece, parser.state, parser.status);
             }

@@ -15,10 +15,15 @@ static void fill(bool is_largest)
 {
     uint64_t much = is_largest ? UINT64_MAX : 123456;
     memset(&facts, 0, sizeof facts);
-    facts = (struct status_facts){.arch = "x86_64", .now_ns = is_largest ? UINT64_MAX : 4'321'000'000, .wall_ns = much,
-                                  .has_system = true, .has_services = true, .has_devices = true, .has_net = true};
-    facts.system = (struct tess_system_info){.ram_pages = is_largest ? much : 65536, .free_pages = is_largest ? 0 : 60000,
-                                             .cpu_count = 2, .process_count = much};
+    facts = (struct status_facts){.arch = "x86_64",
+                                  .now_ns = is_largest ? UINT64_MAX : 4'321'000'000,
+                                  .wall_ns = much,
+                                  .has_system = true,
+                                  .has_services = true,
+                                  .has_devices = true,
+                                  .has_net = true};
+    facts.system = (struct tess_system_info){
+        .ram_pages = is_largest ? much : 65536, .free_pages = is_largest ? 0 : 60000, .cpu_count = 2, .process_count = much};
     for (uint32_t i = 0; i < 32; i++) {
         facts.system.object_count[i] = facts.system.object_pages[i] = is_largest ? much : i < 9 ? i * 10 : 0;
     }
@@ -30,21 +35,36 @@ static void fill(bool is_largest)
         facts.cpus[i] = (struct status_cpu){.info = {i, 1, much, much, much, much, much, much, much, much}, .load_permille = 1000};
     }
     for (uint32_t i = 0; i < facts.process_count; i++) {
-        facts.processes[i] = (struct tess_process_info){.id = is_largest ? much : i + 1, .handle_count = much, .memory_pages = much,
-                                                        .cpu_ns = much, .start_ns = much, .thread_count = 9};
+        facts.processes[i] = (struct tess_process_info){.id = is_largest ? much : i + 1,
+                                                        .handle_count = much,
+                                                        .memory_pages = much,
+                                                        .cpu_ns = much,
+                                                        .start_ns = much,
+                                                        .thread_count = 9};
         memcpy(facts.processes[i].name, is_largest ? "\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"" : "netd<&>\"\\\n\xff......", 16);
     }
     for (uint32_t i = 0; i < facts.service_count; i++) {
-        facts.services[i] = (struct status_service){.state = is_largest ? 2 : 1, .restarts = (uint32_t)much, .process_id = much,
-                                                    .since_ns = much, .limit_pages = much, .used_pages = much};
+        facts.services[i] = (struct status_service){.state = is_largest ? 2 : 1,
+                                                    .restarts = (uint32_t)much,
+                                                    .process_id = much,
+                                                    .since_ns = much,
+                                                    .limit_pages = much,
+                                                    .used_pages = much};
         memset(facts.services[i].name, is_largest ? '"' : 's', 16);
     }
     for (uint32_t i = 0; i < facts.device_count; i++) {
         facts.devices[i] = (struct status_device){.bdf = 0xFFFF, .vendor = 0x1af4, .device = 0x1041, .class_code = 0x020000};
         memset(facts.devices[i].holder, is_largest ? '"' : 'h', is_largest ? 16 : 5);
     }
-    facts.net = (struct status_net){.flags = 7, .address = 0x0f02000a, .rx_frames = much, .tx_frames = much, .rx_bytes = much,
-                                    .tx_bytes = much, .dropped = much, .tcp_accepted = much, .memory_used = much};
+    facts.net = (struct status_net){.flags = 7,
+                                    .address = 0x0f02000a,
+                                    .rx_frames = much,
+                                    .tx_frames = much,
+                                    .rx_bytes = much,
+                                    .tx_bytes = much,
+                                    .dropped = much,
+                                    .tcp_accepted = much,
+                                    .memory_used = much};
     facts.http.counters = (struct http_counters){much, much, much, much, much};
     facts.http.accepted = facts.http.refused = much;
 }

@@ -5,10 +5,10 @@
 #pragma once
 #include <stdint.h>
 
-constexpr uint64_t BACKOFF_FIRST_NS = 100'000'000;    /* before the second restart in a row; doubles from there */
+constexpr uint64_t BACKOFF_FIRST_NS = 100'000'000; /* before the second restart in a row; doubles from there */
 constexpr uint64_t BACKOFF_LIMIT_NS = 5'000'000'000;
 constexpr uint64_t BACKOFF_STABLE_NS = 10'000'000'000; /* having run this long forgives everything before */
-constexpr uint32_t BACKOFF_GIVE_UP = 10;              /* ends in a row after which no further restart is tried */
+constexpr uint32_t BACKOFF_GIVE_UP = 10;               /* ends in a row after which no further restart is tried */
 
 struct backoff {
     uint32_t ends_in_a_row;

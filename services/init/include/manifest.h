@@ -34,7 +34,7 @@ struct manifest_range {
 };
 
 struct manifest_service {
-    char name[16]; /* zero padded; a name of 16 characters has no zero */
+    char name[16];         /* zero padded; a name of 16 characters has no zero */
     uint64_t memory_bytes; /* page multiple */
     uint32_t program;      /* string: path in the boot image */
     uint32_t slot_limit;
@@ -72,12 +72,12 @@ struct manifest_table {
 struct manifest_header {
     uint32_t magic, version;
     uint64_t abi_hash;
-    uint32_t size;     /* of the whole file */
-    uint32_t checksum; /* CRC-32 (IEEE 802.3) of the file with this field zero */
-    char name[32], hostname[32];       /* terminated */
+    uint32_t size;                                     /* of the whole file */
+    uint32_t checksum;                                 /* CRC-32 (IEEE 802.3) of the file with this field zero */
+    char name[32], hostname[32];                       /* terminated */
     struct manifest_table services, provides, handles; /* of the records above; services in an order that honours `after` */
-    struct manifest_table indices;     /* uint32_t */
-    struct manifest_table strings;     /* count bytes; a string is an offset into it, ends with a zero byte */
+    struct manifest_table indices;                     /* uint32_t */
+    struct manifest_table strings;                     /* count bytes; a string is an offset into it, ends with a zero byte */
 };
 
 static_assert(sizeof(struct manifest_service) == 80);
@@ -97,10 +97,7 @@ struct manifest {
 /* nullptr on success; else what is wrong, for people, and `out` is untouched. `data` must be 8-byte aligned. */
 [[nodiscard]] const char *manifest_open(struct manifest *out, const void *data, size_t size_bytes, uint64_t abi_hash);
 
-static inline const char *manifest_string(const struct manifest *m, uint32_t string)
-{
-    return m->strings + string;
-}
+static inline const char *manifest_string(const struct manifest *m, uint32_t string) { return m->strings + string; }
 /* The i-th entry of a service's `after` (a service's index) or `args` (a string). */
 static inline uint32_t manifest_index(const struct manifest *m, struct manifest_range range, uint32_t i)
 {

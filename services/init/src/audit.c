@@ -34,6 +34,6 @@ status_t audit_take(struct init *init, struct audit *out_audit)
 void audit_log(const struct init *init, const struct audit *audit)
 {
     log_print(LOG_INFO, "audit: %u handles, %llu pages of its own, %llu pages of quota out, %llu pages left, %llu restarts",
-             audit->handles_used, (unsigned long long)audit->own_pages, (unsigned long long)audit->service_pages,
-             (unsigned long long)audit->free_pages, (unsigned long long)init->restarts);
+              audit->handles_used, (unsigned long long)audit->own_pages, (unsigned long long)audit->service_pages,
+              (unsigned long long)audit->free_pages, (unsigned long long)init->restarts);
 }

@@ -18,7 +18,4 @@ bool backoff_ended(struct backoff *backoff, uint64_t ran_ns, uint64_t *out_delay
     return true;
 }
 
-void backoff_reset(struct backoff *backoff)
-{
-    backoff->ends_in_a_row = 0;
-}
+void backoff_reset(struct backoff *backoff) { backoff->ends_in_a_row = 0; }

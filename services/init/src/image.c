@@ -29,8 +29,7 @@ const char *image_open(struct init *init)
     while ((status = cpio_next(init->image_base, init->image_size, &cursor, &file)) == OK) {
     }
     if (status != ERROR_NOT_FOUND) {
-        log_print(LOG_ERROR, "boot image: damaged or cut off at byte %llu of %llu", (unsigned long long)cursor,
-                 (unsigned long long)size);
+        log_print(LOG_ERROR, "boot image: damaged or cut off at byte %llu of %llu", (unsigned long long)cursor, (unsigned long long)size);
         return "the boot image is damaged";
     }
     return nullptr;

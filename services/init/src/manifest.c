@@ -43,17 +43,13 @@ static bool is_terminated(const char *text, size_t size)
 }
 
 /* All strings are terminated when the last byte of the table is zero. */
-static bool is_string(const struct manifest *m, uint32_t string)
-{
-    return string < m->header->strings.count;
-}
+static bool is_string(const struct manifest *m, uint32_t string) { return string < m->header->strings.count; }
 
 static const char *service_check(const struct manifest *m, const struct manifest_service *s, uint32_t index)
 {
     const struct manifest_header *h = m->header;
-    if (s->name[0] == 0 || !is_string(m, s->program) || s->start > MANIFEST_START_BOOT ||
-        s->restart > MANIFEST_RESTART_ALWAYS || s->slot_limit == 0 || s->slot_limit > 32768 || s->memory_bytes == 0 ||
-        s->memory_bytes % 4096 != 0 || s->priority > 31) {
+    if (s->name[0] == 0 || !is_string(m, s->program) || s->start > MANIFEST_START_BOOT || s->restart > MANIFEST_RESTART_ALWAYS ||
+        s->slot_limit == 0 || s->slot_limit > 32768 || s->memory_bytes == 0 || s->memory_bytes % 4096 != 0 || s->priority > 31) {
         return "a service's fields are out of range";
     }
     if (!is_range_inside(s->after, h->indices.count) || !is_range_inside(s->args, h->indices.count) ||
@@ -84,14 +80,10 @@ static bool is_handle_good(const struct manifest *m, const struct manifest_handl
         return false;
     }
     switch (handle->source) {
-    case MANIFEST_SOURCE_ENDPOINT:
-        return handle->target < m->header->provides.count && handle->badge != 0;
-    case MANIFEST_SOURCE_KERNEL:
-        return handle->target <= MANIFEST_KERNEL_UNTYPED;
-    case MANIFEST_SOURCE_IMAGE:
-        return handle->target == MANIFEST_NONE || is_string(m, handle->target);
-    case MANIFEST_SOURCE_INIT:
-        return handle->badge != 0;
+    case MANIFEST_SOURCE_ENDPOINT: return handle->target < m->header->provides.count && handle->badge != 0;
+    case MANIFEST_SOURCE_KERNEL: return handle->target <= MANIFEST_KERNEL_UNTYPED;
+    case MANIFEST_SOURCE_IMAGE: return handle->target == MANIFEST_NONE || is_string(m, handle->target);
+    case MANIFEST_SOURCE_INIT: return handle->badge != 0;
     }
     return false;
 }
@@ -101,8 +93,7 @@ static const char *records_check(const struct manifest *m)
     const struct manifest_header *h = m->header;
     for (uint32_t i = 0; i < h->provides.count; i++) {
         const struct manifest_provide *provide = &m->provides[i];
-        if (provide->name[0] == 0 || !is_terminated(provide->name, sizeof provide->name) ||
-            provide->service >= h->services.count) {
+        if (provide->name[0] == 0 || !is_terminated(provide->name, sizeof provide->name) || provide->service >= h->services.count) {
             return "an endpoint's fields are out of range";
         }
     }
@@ -154,8 +145,8 @@ const char *manifest_open(struct manifest *out, const void *data, size_t size_by
         .indices = (const void *)(bytes + h->indices.offset),
         .strings = (const char *)bytes + h->strings.offset,
     };
-    if (!is_terminated(h->name, sizeof h->name) || !is_terminated(h->hostname, sizeof h->hostname) ||
-        h->strings.count == 0 || m.strings[h->strings.count - 1] != 0) {
+    if (!is_terminated(h->name, sizeof h->name) || !is_terminated(h->hostname, sizeof h->hostname) || h->strings.count == 0 ||
+        m.strings[h->strings.count - 1] != 0) {
         return "a string does not end";
     }
     const char *problem = records_check(&m);

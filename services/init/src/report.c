@@ -19,7 +19,7 @@ static const char *cause_text(uint32_t cause)
 /* enum fault_kind of the kernel's architecture contract. */
 static const char *fault_text(uint32_t kind)
 {
-    static const char *const texts[] = {"an exception", "page fault", "illegal instruction", "breakpoint",
+    static const char *const texts[] = {"an exception",     "page fault",       "illegal instruction",  "breakpoint",
                                         "unaligned access", "arithmetic error", "floating point error", "protection fault"};
     return texts[kind < sizeof(texts) / sizeof(texts[0]) ? kind : 0];
 }
@@ -41,14 +41,12 @@ static void report_frame(const struct report_program *program, uint64_t index, u
     line(context, LOG_ERROR, text);
 }
 
-static void report_crash(const struct report_program *program, const struct tess_crash_record *crash, report_line_fn *line,
-                         void *context)
+static void report_crash(const struct report_program *program, const struct tess_crash_record *crash, report_line_fn *line, void *context)
 {
     char text[LINE_BYTES];
-    fmt_print(text, sizeof(text), "  %s%s 0x%llx, code 0x%llx, pc 0x%llx, sp 0x%llx, thread %llu",
-              fault_text(crash->fault_kind), crash->is_write ? " writing" : " at", (unsigned long long)crash->address,
-              (unsigned long long)crash->code, (unsigned long long)crash->pc, (unsigned long long)crash->sp,
-              (unsigned long long)crash->thread_id);
+    fmt_print(text, sizeof(text), "  %s%s 0x%llx, code 0x%llx, pc 0x%llx, sp 0x%llx, thread %llu", fault_text(crash->fault_kind),
+              crash->is_write ? " writing" : " at", (unsigned long long)crash->address, (unsigned long long)crash->code,
+              (unsigned long long)crash->pc, (unsigned long long)crash->sp, (unsigned long long)crash->thread_id);
     line(context, LOG_ERROR, text);
     /* frames[0] is pc, the others are return addresses. */
     uint64_t limit = sizeof(crash->frames) / sizeof(crash->frames[0]);
@@ -61,8 +59,8 @@ void report_end(const struct report_program *program, uint32_t cause, int32_t st
                 const char *restart, report_line_fn *line, void *context)
 {
     char text[LINE_BYTES];
-    fmt_print(text, sizeof(text), "%s (process %llu) %s, status %d; %s", program->name,
-              (unsigned long long)program->process_id, cause_text(cause), status, restart);
+    fmt_print(text, sizeof(text), "%s (process %llu) %s, status %d; %s", program->name, (unsigned long long)program->process_id,
+              cause_text(cause), status, restart);
     line(context, cause == EXIT_NORMAL && status == 0 ? LOG_INFO : LOG_WARNING, text);
     if (crash != nullptr) {
         report_crash(program, crash, line, context);

@@ -69,17 +69,13 @@ void service_end(struct service *service, enum service_state state)
     service_set_state(service, state);
 }
 
-static void report_line(void *, uint32_t level, const char *text)
-{
-    log_print(level, "%s", text);
-}
+static void report_line(void *, uint32_t level, const char *text) { log_print(level, "%s", text); }
 
 static void service_report(const struct service *service, const char *restart)
 {
     struct init *init = service->init;
     struct tess_crash_record crash;
-    bool has_crash = service->last_cause == EXIT_FAULT &&
-                     tess_process_crash_info(service->process, (uint64_t)(uintptr_t)&crash) == OK;
+    bool has_crash = service->last_cause == EXIT_FAULT && tess_process_crash_info(service->process, (uint64_t)(uintptr_t)&crash) == OK;
     struct report_program program = {.name = service->name, .process_id = service->process_id, .image_base = service->image_base};
     char path[SYMBOLS_PATH_BYTES];
     const void *symbols;
@@ -114,10 +110,7 @@ static void service_restart(struct service *service)
              (unsigned long long)((service->since_ns - ended_ns) / NS_PER_MS));
 }
 
-static void restart_due(struct loop_timer *timer)
-{
-    service_restart(timer->context);
-}
+static void restart_due(struct loop_timer *timer) { service_restart(timer->context); }
 
 static void service_died(struct service *service)
 {
@@ -186,10 +179,19 @@ static status_t service_spawn(struct service *service, struct spawned *spawned)
     status_t status = grants_make(init, service, &grants);
     if (status == OK) {
         struct spawn_args spawn = {
-            .name = service->name, .file = file, .file_size = size, .file_memory = init->image, .file_offset = offset,
-            .untyped = service->untyped, .clock_memory = init->clock_page, .slot_limit = service->spec->slot_limit,
-            .args = args, .arg_count = service_arguments(service, args),
-            .handles = grants.handles, .handle_count = grants.count, .is_suspended = true,
+            .name = service->name,
+            .file = file,
+            .file_size = size,
+            .file_memory = init->image,
+            .file_offset = offset,
+            .untyped = service->untyped,
+            .clock_memory = init->clock_page,
+            .slot_limit = service->spec->slot_limit,
+            .args = args,
+            .arg_count = service_arguments(service, args),
+            .handles = grants.handles,
+            .handle_count = grants.count,
+            .is_suspended = true,
         };
         status = process_spawn(&spawn, spawned);
     }
@@ -234,8 +236,8 @@ static status_t service_create_untyped(struct service *service)
         service->untyped = HANDLE_NONE;
         (void)tess_untyped_info(std_self.untyped, &limit, &used, &objects);
         log_error("cannot start %s: not enough memory: %llu KiB wanted, %llu KiB left (%s)", service->name,
-                  (unsigned long long)(service->spec->memory_bytes / 1024),
-                  (unsigned long long)((limit - used) * PAGE_BYTES / 1024), status_name(status));
+                  (unsigned long long)(service->spec->memory_bytes / 1024), (unsigned long long)((limit - used) * PAGE_BYTES / 1024),
+                  status_name(status));
     }
     return status;
 }

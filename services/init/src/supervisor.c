@@ -108,8 +108,7 @@ static status_t handle_program(void *context, struct tess_call *, const uint8_t 
     return status;
 }
 
-static status_t handle_endpoint(void *context, struct tess_call *, uint64_t object_id, uint8_t out_service[16],
-                                uint32_t *out_interface)
+static status_t handle_endpoint(void *context, struct tess_call *, uint64_t object_id, uint8_t out_service[16], uint32_t *out_interface)
 {
     const struct init *init = context;
     for (uint32_t i = 0; i < init->endpoint_count; i++) {
@@ -138,9 +137,8 @@ static status_t handle_memory(void *context, struct tess_call *, uint32_t index,
     return tess_untyped_info(service->untyped, out_limit_pages, out_used_pages, out_object_count);
 }
 
-static status_t handle_audit(void *context, struct tess_call *, bool is_logged, uint32_t *out_handles_used,
-                             uint32_t *out_handles_limit, uint64_t *out_own_pages, uint64_t *out_service_pages,
-                             uint64_t *out_free_pages, uint64_t *out_restarts)
+static status_t handle_audit(void *context, struct tess_call *, bool is_logged, uint32_t *out_handles_used, uint32_t *out_handles_limit,
+                             uint64_t *out_own_pages, uint64_t *out_service_pages, uint64_t *out_free_pages, uint64_t *out_restarts)
 {
     struct init *init = context;
     struct audit audit;
@@ -163,8 +161,15 @@ static status_t handle_audit(void *context, struct tess_call *, bool is_logged, 
 status_t supervisor_handle(struct loop_service *service, struct tess_call *call)
 {
     static const struct supervisor_server server = {
-        .next = handle_next, .start = handle_start, .stop = handle_stop, .restart = handle_restart, .kill = handle_kill,
-        .program = handle_program, .endpoint = handle_endpoint, .memory = handle_memory, .audit = handle_audit,
+        .next = handle_next,
+        .start = handle_start,
+        .stop = handle_stop,
+        .restart = handle_restart,
+        .kill = handle_kill,
+        .program = handle_program,
+        .endpoint = handle_endpoint,
+        .memory = handle_memory,
+        .audit = handle_audit,
     };
     return supervisor_dispatch(&server, service->context, call);
 }

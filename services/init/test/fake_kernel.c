@@ -49,10 +49,7 @@ static struct loop_timer *timers[256];
 struct std_self std_self;
 handle_t fake_clock_page, fake_image, fake_machine, fake_system, fake_clock;
 
-struct tess_message_page *tess_message_page(void)
-{
-    return &page;
-}
+struct tess_message_page *tess_message_page(void) { return &page; }
 
 static bool must_fail(void)
 {
@@ -135,10 +132,7 @@ uint32_t fake_handles(void)
     return count;
 }
 
-uint64_t fake_pages(void)
-{
-    return objects[1].used;
-}
+uint64_t fake_pages(void) { return objects[1].used; }
 
 uint32_t fake_objects(void)
 {
@@ -224,9 +218,7 @@ static status_t on_cspace(struct tess_regs *regs)
     case OP_CSPACE_DELETE: slot_delete(regs->word[0]); return OK;
     case OP_CSPACE_REVOKE: return target->rights & RIGHT_REVOKE ? OK : ERROR_MISSING_RIGHT;
     case OP_CSPACE_DESTROY: object_kill(target->object); return OK;
-    case OP_CSPACE_INSPECT:
-        regs->word[3] = target->object;
-        return OK;
+    case OP_CSPACE_INSPECT: regs->word[3] = target->object; return OK;
     default: abort();
     }
 }
@@ -247,7 +239,8 @@ static status_t on_process(struct tess_regs *regs, struct object *process, uint3
         return process->has_ended || !process->is_started ? OK : ERROR_TIMED_OUT;
     case OP_PROCESS_INFO: *(struct tess_process_info *)regs->word[0] = (struct tess_process_info){.id = id}; return OK;
     case OP_PROCESS_CRASH_INFO:
-        *(struct tess_crash_record *)regs->word[0] = (struct tess_crash_record){.fault_kind = 1, .pc = 0x200010, .frame_count = 1, .frames = {0x200010}};
+        *(struct tess_crash_record *)regs->word[0] =
+            (struct tess_crash_record){.fault_kind = 1, .pc = 0x200010, .frame_count = 1, .frames = {0x200010}};
         return OK;
     default: abort();
     }
@@ -323,15 +316,9 @@ status_t std_handle_mint(handle_t handle, uint32_t rights, uint64_t badge, handl
     return status;
 }
 
-uint64_t time_now_ns(void)
-{
-    return now_ns;
-}
+uint64_t time_now_ns(void) { return now_ns; }
 
-uint64_t time_after_ns(uint64_t delta_ns)
-{
-    return now_ns + delta_ns;
-}
+uint64_t time_after_ns(uint64_t delta_ns) { return now_ns + delta_ns; }
 
 status_t process_spawn(const struct spawn_args *args, struct spawned *out_spawned)
 {
@@ -351,8 +338,8 @@ status_t process_spawn(const struct spawn_args *args, struct spawned *out_spawne
             object_kill(id);
             return ERROR_BAD_HANDLE;
         }
-        process->given[i] = (struct tess_handle_info){.rights = slot->rights & give->rights, .badge = slot->badge,
-                                                      .object_id = slot->object};
+        process->given[i] =
+            (struct tess_handle_info){.rights = slot->rights & give->rights, .badge = slot->badge, .object_id = slot->object};
         strcpy(process->given_names[i], give->name);
         process->given_count++;
     }
@@ -391,10 +378,7 @@ void loop_unwatch(struct loop *, struct loop_watch *watch)
     }
 }
 
-status_t loop_serve(struct loop *, struct loop_service *, handle_t)
-{
-    return must_fail() ? ERROR_NO_SPACE : OK;
-}
+status_t loop_serve(struct loop *, struct loop_service *, handle_t) { return must_fail() ? ERROR_NO_SPACE : OK; }
 
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 {
@@ -476,10 +460,7 @@ void fake_fail_at(uint32_t n)
     has_failed = false;
 }
 
-bool fake_has_failed(void)
-{
-    return has_failed;
-}
+bool fake_has_failed(void) { return has_failed; }
 
 void fake_reset(const void *image, size_t image_size)
 {

@@ -1,6 +1,6 @@
 /* Restart policy, symbol tables good and damaged, and the report made with them. */
-#include <check.h>
 #include <backoff.h>
+#include <check.h>
 #include <report.h>
 #include <stdlib.h>
 #include <symbols.h>
@@ -30,8 +30,7 @@ static void test_backoff(void)
 
 /* Three functions at 0x10, 0x20, 0x100. */
 static const unsigned char table[] = {
-    3, 0, 0, 0, 0x10, 0, 0, 0, 28, 0, 0, 0, 0x20, 0, 0, 0, 32, 0, 0, 0, 0, 1, 0, 0, 30, 0, 0, 0,
-    'o', 'n', 'e', 0, 't', 'w', 'o', 0,
+    3, 0, 0, 0, 0x10, 0, 0, 0, 28, 0, 0, 0, 0x20, 0, 0, 0, 32, 0, 0, 0, 0, 1, 0, 0, 30, 0, 0, 0, 'o', 'n', 'e', 0, 't', 'w', 'o', 0,
 };
 
 static const char *find(uint64_t offset)
@@ -91,8 +90,15 @@ static void report_line(void *, uint32_t level, const char *text)
 static void test_report(void)
 {
     struct report_program program = {"httpd", 7, 0x400000, table, sizeof(table)};
-    struct tess_crash_record crash = {.fault_kind = 1, .is_write = 1, .address = 0x10, .code = 2, .pc = 0x400014, .sp = 0x7000,
-                                      .thread_id = 9, .frame_count = 3, .frames = {0x400014, 0x400020, 0x1}};
+    struct tess_crash_record crash = {.fault_kind = 1,
+                                      .is_write = 1,
+                                      .address = 0x10,
+                                      .code = 2,
+                                      .pc = 0x400014,
+                                      .sp = 0x7000,
+                                      .thread_id = 9,
+                                      .frame_count = 3,
+                                      .frames = {0x400014, 0x400020, 0x1}};
     report_end(&program, EXIT_FAULT, 0, &crash, "restarting now", report_line, nullptr);
     CHECK_TEXT(report, "2 httpd (process 7) crashed, status 0; restarting now\n"
                        "3   page fault writing 0x10, code 0x2, pc 0x400014, sp 0x7000, thread 9\n"

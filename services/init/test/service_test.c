@@ -15,8 +15,8 @@ static struct init init;
 static void machine_start(void)
 {
     fake_reset(image, image_size);
-    init = (struct init){.machine = fake_machine, .system = fake_system, .clock = fake_clock, .clock_page = fake_clock_page,
-                         .image = fake_image};
+    init = (struct init){
+        .machine = fake_machine, .system = fake_system, .clock = fake_clock, .clock_page = fake_clock_page, .image = fake_image};
     const char *problem = start_open(&init);
     CHECK(problem == nullptr);
     CHECK(start_endpoints(&init) == OK);

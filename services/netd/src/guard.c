@@ -16,10 +16,7 @@
 
 static struct guard_counters counters;
 
-const struct guard_counters *guard_counters(void)
-{
-    return &counters;
-}
+const struct guard_counters *guard_counters(void) { return &counters; }
 
 static const struct tcp_pcb_listen *listener_of(u16_t port)
 {

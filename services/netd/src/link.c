@@ -44,15 +44,9 @@ static struct {
     bool is_starved;   /* a frame found no free buffer: connections wait for one */
 } card;
 
-const struct link_counters *link_counters(void)
-{
-    return &card.counters;
-}
+const struct link_counters *link_counters(void) { return &card.counters; }
 
-const uint8_t *link_mac(void)
-{
-    return card.netif.hwaddr;
-}
+const uint8_t *link_mac(void) { return card.netif.hwaddr; }
 
 /* lwIP: one frame out. Without a free buffer TCP keeps its segment and tries again; everybody else loses a frame. */
 static err_t send_frame(struct netif *netif, struct pbuf *p)
@@ -168,10 +162,7 @@ static void resume_sending(void)
     card.is_resuming = false;
 }
 
-static uint32_t wishes(void)
-{
-    return card.is_starved ? FRAME_QUEUE_WANT_RX | FRAME_QUEUE_WANT_TX : FRAME_QUEUE_WANT_RX;
-}
+static uint32_t wishes(void) { return card.is_starved ? FRAME_QUEUE_WANT_RX | FRAME_QUEUE_WANT_TX : FRAME_QUEUE_WANT_RX; }
 
 /* Everything that can be ready, and the wish to be told of more. Sent buffers are collected when new ones are needed. */
 static void work(void)
@@ -228,8 +219,8 @@ static status_t try_attach(void)
     if (!frame_queue_init(&card.queue, card.memory.address, card.memory.size, BUFFERS)) {
         return ERROR_BAD_ARGUMENT;
     }
-    status_t status = tess_netdev_attach(card.netdev, EVENT_BIT, card.memory_share, card.event_signal, mac, &mtu,
-                                         &card.doorbell_bits, &card.doorbell, time_after_ns(ATTACH_WAIT_NS));
+    status_t status = tess_netdev_attach(card.netdev, EVENT_BIT, card.memory_share, card.event_signal, mac, &mtu, &card.doorbell_bits,
+                                         &card.doorbell, time_after_ns(ATTACH_WAIT_NS));
     if (status != OK) {
         return status;
     }
@@ -306,8 +297,8 @@ status_t link_init(struct loop *loop, handle_t netdev, void (*changed)(bool is_u
     netif_set_default(&card.netif);
     status_t status = std_mapping_create(frame_queue_memory_size(BUFFERS), MEMORY_CONTIGUOUS, &card.memory);
     if (status == OK) {
-        status = std_handle_copy(card.memory.memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE | RIGHT_COPY | RIGHT_INSPECT,
-                                 &card.memory_share);
+        status =
+            std_handle_copy(card.memory.memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE | RIGHT_COPY | RIGHT_INSPECT, &card.memory_share);
     }
     if (status == OK) {
         status = tess_untyped_create_event(std_self.untyped, &card.event);

@@ -12,15 +12,9 @@ static struct socket_counters counters;
 static u8_t window_hook;
 static bool has_window_hook;
 
-const struct socket_counters *socket_counters(void)
-{
-    return &counters;
-}
+const struct socket_counters *socket_counters(void) { return &counters; }
 
-struct listener *listener_at(uint32_t index)
-{
-    return &listeners[index];
-}
+struct listener *listener_at(uint32_t index) { return &listeners[index]; }
 
 struct listener *listener_find(uint32_t index, uint32_t generation)
 {

@@ -17,10 +17,10 @@
 #include <tess/serve/net.h>
 #include <tess/string.h>
 
+#include "lwip/dns.h"
 #include "lwip/init.h"
 #include "lwip/memp.h"
 #include "lwip/netif.h"
-#include "lwip/dns.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/ethernet.h"
 #include "lwip/stats.h"
@@ -35,8 +35,8 @@ static status_t info(void *context, struct tess_call *call, uint32_t *out_flags,
     (void)context;
     (void)call;
     struct configure_state state = configure_state();
-    *out_flags = (link_counters()->is_up ? INFO_LINK_UP : 0) | (state.is_configured ? INFO_CONFIGURED : 0) |
-                 (state.is_by_dhcp ? INFO_BY_DHCP : 0);
+    *out_flags =
+        (link_counters()->is_up ? INFO_LINK_UP : 0) | (state.is_configured ? INFO_CONFIGURED : 0) | (state.is_by_dhcp ? INFO_BY_DHCP : 0);
     *out_address = netif_ip4_addr(netif_default)->addr;
     *out_mask = netif_ip4_netmask(netif_default)->addr;
     *out_gateway = netif_ip4_gw(netif_default)->addr;
@@ -63,10 +63,9 @@ static uint32_t count_pcbs(const struct tcp_pcb *pcb)
     return count;
 }
 
-static status_t counters(void *context, struct tess_call *call, uint64_t *out_rx_frames, uint64_t *out_tx_frames,
-                         uint64_t *out_rx_bytes, uint64_t *out_tx_bytes, uint64_t *out_dropped, uint32_t *out_tcp_open,
-                         uint32_t *out_tcp_time_wait, uint32_t *out_tcp_listening, uint64_t *out_tcp_accepted, uint32_t *out_restarts,
-                         uint64_t *out_memory_used)
+static status_t counters(void *context, struct tess_call *call, uint64_t *out_rx_frames, uint64_t *out_tx_frames, uint64_t *out_rx_bytes,
+                         uint64_t *out_tx_bytes, uint64_t *out_dropped, uint32_t *out_tcp_open, uint32_t *out_tcp_time_wait,
+                         uint32_t *out_tcp_listening, uint64_t *out_tcp_accepted, uint32_t *out_restarts, uint64_t *out_memory_used)
 {
     (void)context;
     (void)call;
@@ -106,8 +105,7 @@ static status_t resolve(void *context, struct tess_call *call, const uint8_t nam
     return lookup_start(call, name, out_address);
 }
 
-static const struct net_server net_methods = {
-    .info = info, .counters = counters, .session = session, .ping = ping, .resolve = resolve};
+static const struct net_server net_methods = {.info = info, .counters = counters, .session = session, .ping = ping, .resolve = resolve};
 
 static status_t dispatch(struct loop_service *service, struct tess_call *call)
 {

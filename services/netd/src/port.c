@@ -50,19 +50,11 @@ u32_t port_tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_addr_t 
     return (u32_t)siphash(port.isn_key, pair, sizeof pair) + (u32_t)(time_now_ns() / (4 * NS_PER_US));
 }
 
-u32_t sys_now(void)
-{
-    return (u32_t)(time_now_ns() / NS_PER_MS);
-}
+u32_t sys_now(void) { return (u32_t)(time_now_ns() / NS_PER_MS); }
 
-void sys_init(void)
-{
-}
+void sys_init(void) {}
 
-void port_assert_failed(const char *message, const char *file, int line)
-{
-    std_abort("%s (%s:%d)", message, file, line);
-}
+void port_assert_failed(const char *message, const char *file, int line) { std_abort("%s (%s:%d)", message, file, line); }
 
 int atoi(const char *text)
 {

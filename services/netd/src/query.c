@@ -47,10 +47,7 @@ static void ping_end(struct ping *ping, status_t status, uint64_t rtt_ns)
     loop_reply(query.loop, ping->token, status, &answer);
 }
 
-static void ping_timed_out(struct loop_timer *timer)
-{
-    ping_end(timer->context, ERROR_TIMED_OUT, 0);
-}
+static void ping_timed_out(struct loop_timer *timer) { ping_end(timer->context, ERROR_TIMED_OUT, 0); }
 
 /* lwIP: every ICMP packet, with its IP header in front. 1: taken. */
 static u8_t icmp_arrived(void *context, struct raw_pcb *pcb, struct pbuf *p, const ip_addr_t *address)
@@ -108,8 +105,12 @@ status_t ping_start(struct tess_call *call, uint32_t address, uint32_t timeout_m
     if (ping == nullptr) {
         return ERROR_NO_SPACE;
     }
-    *ping = (struct ping){.is_running = true, .sequence = query.sequence++, .address = address, .token = call->token,
-                          .sent_ns = time_now_ns(), .timer = {.fn = ping_timed_out, .context = ping}};
+    *ping = (struct ping){.is_running = true,
+                          .sequence = query.sequence++,
+                          .address = address,
+                          .token = call->token,
+                          .sent_ns = time_now_ns(),
+                          .timer = {.fn = ping_timed_out, .context = ping}};
     err_t error = ping_send(ping);
     if (error != ERR_OK) {
         ping->is_running = false;

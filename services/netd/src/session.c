@@ -21,15 +21,9 @@ status_t object_handle(uint64_t badge, uint32_t rights, handle_t *out_handle)
     return std_handle_mint(net.service.endpoint, rights | CLIENT_RIGHTS, badge, out_handle);
 }
 
-static enum object_kind badge_kind(uint64_t badge)
-{
-    return (enum object_kind)(badge >> 56);
-}
+static enum object_kind badge_kind(uint64_t badge) { return (enum object_kind)(badge >> 56); }
 
-static uint32_t badge_index(uint64_t badge)
-{
-    return badge >> 32 & 0xFFFFFF;
-}
+static uint32_t badge_index(uint64_t badge) { return badge >> 32 & 0xFFFFFF; }
 
 static struct session *session_find(uint64_t badge)
 {
@@ -89,7 +83,9 @@ status_t session_open(struct tess_call *call, uint32_t listen_bit, handle_t clie
         return ERROR_NO_SPACE;
     }
     uint32_t generation = session->generation;
-    *session = (struct session){.generation = generation, .listen_bit = listen_bit, .client_event = client_event,
+    *session = (struct session){.generation = generation,
+                                .listen_bit = listen_bit,
+                                .client_event = client_event,
                                 .doorbell_watch = {.fn = doorbell_fired, .context = session}};
     status_t status = session_make(session, call->rights, out_session, out_doorbell);
     if (status != OK) {
@@ -125,9 +121,8 @@ static status_t listen_called(void *context, struct tess_call *call, uint32_t po
     return session != nullptr ? session_listen(session, port, backlog, out_listener) : ERROR_STALE_HANDLE;
 }
 
-static status_t connect_called(void *context, struct tess_call *call, uint32_t address, uint32_t port, uint32_t rx_bytes,
-                               uint32_t tx_bytes, uint32_t client_bit, handle_t queue, uint32_t *out_doorbell_bit,
-                               handle_t *out_socket)
+static status_t connect_called(void *context, struct tess_call *call, uint32_t address, uint32_t port, uint32_t rx_bytes, uint32_t tx_bytes,
+                               uint32_t client_bit, handle_t queue, uint32_t *out_doorbell_bit, handle_t *out_socket)
 {
     (void)context;
     struct session *session = session_find(call->badge);
@@ -136,8 +131,8 @@ static status_t connect_called(void *context, struct tess_call *call, uint32_t a
                               : ERROR_STALE_HANDLE;
 }
 
-static status_t udp_called(void *context, struct tess_call *call, uint32_t port, uint32_t client_bit, uint32_t rx_bytes,
-                           uint32_t tx_bytes, handle_t queue, uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket)
+static status_t udp_called(void *context, struct tess_call *call, uint32_t port, uint32_t client_bit, uint32_t rx_bytes, uint32_t tx_bytes,
+                           handle_t queue, uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket)
 {
     (void)context;
     struct session *session = session_find(call->badge);
@@ -183,8 +178,7 @@ static status_t dispatch(struct loop_service *service, struct tess_call *call)
 {
     (void)service;
     switch (badge_kind(call->badge)) {
-    case OBJECT_KIND_SESSION:
-        return session_dispatch(&session_methods, nullptr, call);
+    case OBJECT_KIND_SESSION: return session_dispatch(&session_methods, nullptr, call);
     case OBJECT_KIND_LISTENER: {
         struct listener *listener = listener_find(badge_index(call->badge), (uint32_t)call->badge);
         return listener != nullptr ? listener_dispatch(&listener_methods, listener, call) : ERROR_STALE_HANDLE;

@@ -1,10 +1,7 @@
 #include <netd/siphash.h>
 #include <tess/string.h>
 
-static uint64_t rotate(uint64_t value, uint32_t bits)
-{
-    return value << bits | value >> (64 - bits);
-}
+static uint64_t rotate(uint64_t value, uint32_t bits) { return value << bits | value >> (64 - bits); }
 
 static void round(uint64_t v[4])
 {
@@ -31,8 +28,7 @@ static void absorb(uint64_t v[4], uint64_t word)
 uint64_t siphash(const uint64_t key[2], const void *data, size_t size)
 {
     const uint8_t *bytes = data;
-    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d, key[0] ^ 0x6c7967656e657261,
-                     key[1] ^ 0x7465646279746573};
+    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d, key[0] ^ 0x6c7967656e657261, key[1] ^ 0x7465646279746573};
     size_t at = 0;
     for (; size - at >= 8; at += 8) {
         uint64_t word;

@@ -15,10 +15,7 @@ void sockets_init(void)
     }
 }
 
-static uint32_t index_of(const struct socket *socket)
-{
-    return (uint32_t)(socket - sockets);
-}
+static uint32_t index_of(const struct socket *socket) { return (uint32_t)(socket - sockets); }
 
 struct socket *socket_new(void)
 {

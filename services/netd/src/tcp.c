@@ -17,20 +17,11 @@ static constexpr u8_t ORPHAN_INTERVAL = 60;         /* half seconds that a close
 static uint32_t rest_total;
 static bool wants_retry;
 
-bool sockets_want_retry(void)
-{
-    return wants_retry;
-}
+bool sockets_want_retry(void) { return wants_retry; }
 
-void tcp_retry_begin(void)
-{
-    wants_retry = false; /* whoever fails again says so again */
-}
+void tcp_retry_begin(void) { wants_retry = false; /* whoever fails again says so again */ }
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 /* ---- lwIP's callbacks ---- */
 
@@ -130,9 +121,7 @@ static void ended(void *context, err_t error)
         return;
     }
     switch (error) {
-    case ERR_CLSD:
-        socket->end_state = SOCKET_QUEUE_CLOSED;
-        break;
+    case ERR_CLSD: socket->end_state = SOCKET_QUEUE_CLOSED; break;
     case ERR_RST:
         socket->end_state = socket->is_connecting ? SOCKET_QUEUE_FAILED : SOCKET_QUEUE_RESET;
         socket->end_error = socket->is_connecting ? ERROR_REFUSED : ERROR_RESET;

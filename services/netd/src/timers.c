@@ -12,16 +12,16 @@
 
 static constexpr uint64_t ARP_LASTS_NS = 8 * NS_PER_S; /* longer than the retries for a pending entry */
 static constexpr uint64_t TCP_SLOW_NS = TCP_SLOW_INTERVAL * NS_PER_MS;
-static constexpr uint64_t LOOKUP_LASTS_NS = 30 * NS_PER_S;  /* longer than DNS's retries */
+static constexpr uint64_t LOOKUP_LASTS_NS = 30 * NS_PER_S; /* longer than DNS's retries */
 
 enum clock { CLOCK_TCP, CLOCK_ARP, CLOCK_REASSEMBLY, CLOCK_DNS, CLOCK_DHCP_FINE, CLOCK_DHCP_COARSE, CLOCKS };
 
 static struct {
     struct loop *loop;
     struct loop_timer timers[CLOCKS];
-    uint64_t due_ns[CLOCKS];  /* when the running timer was meant to fire */
-    uint64_t until_ns[CLOCKS]; /* needed until then; ARP, reassembly, DNS */
-    uint64_t aged_ns[CLOCKS];  /* entries have aged up to this time; ARP, DNS */
+    uint64_t due_ns[CLOCKS];     /* when the running timer was meant to fire */
+    uint64_t until_ns[CLOCKS];   /* needed until then; ARP, reassembly, DNS */
+    uint64_t aged_ns[CLOCKS];    /* entries have aged up to this time; ARP, DNS */
     uint64_t tcp_rests_since_ns; /* 0: it runs */
 } timers;
 
@@ -55,10 +55,7 @@ static void restart(enum clock clock, uint64_t interval_ns)
     start_at(clock, next > now ? next : now + interval_ns);
 }
 
-static struct dhcp *dhcp_state(void)
-{
-    return netif_default != nullptr ? netif_dhcp_data(netif_default) : nullptr;
-}
+static struct dhcp *dhcp_state(void) { return netif_default != nullptr ? netif_dhcp_data(netif_default) : nullptr; }
 
 /* Coarse ticks (a minute each) until the lease needs something; 0: none is held. */
 static uint32_t lease_ticks(void)
@@ -141,9 +138,7 @@ static void tcp_fired(struct loop_timer *timer)
 }
 
 /* lwIP calls this when a connection appears; timers_update() finds out whether the clock has to run. */
-void tcp_timer_needed(void)
-{
-}
+void tcp_timer_needed(void) {}
 
 static void update_tcp(void)
 {

@@ -86,8 +86,8 @@ void udp_drop(struct socket *socket)
     socket_free(socket);
 }
 
-status_t session_udp(struct session *session, uint32_t port, uint32_t client_bit, uint32_t rx_bytes, uint32_t tx_bytes,
-                     handle_t queue, uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket)
+status_t session_udp(struct session *session, uint32_t port, uint32_t client_bit, uint32_t rx_bytes, uint32_t tx_bytes, handle_t queue,
+                     uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket)
 {
     status_t status = socket_check_sizes(session, rx_bytes, tx_bytes, client_bit);
     if (status != OK || port > UINT16_MAX) {

@@ -8,7 +8,7 @@ enum argument_kind : uint8_t { ARGUMENT_OTHER, ARGUMENT_U32, ARGUMENT_I32, ARGUM
 struct argument {
     enum argument_kind kind;
     uint8_t word;
-    uint8_t type;   /* ARGUMENT_HANDLE: enum object_type */
+    uint8_t type; /* ARGUMENT_HANDLE: enum object_type */
     uint32_t right;
 };
 struct method {
@@ -22,15 +22,12 @@ struct method {
 extern const struct method methods[];
 extern const uint32_t method_count;
 
-static inline uint64_t method_op(const struct method *method)
-{
-    return op_make(method->interface, method->number, method->in_words, 0, 0);
-}
+static inline uint64_t method_op(const struct method *method) { return op_make(method->interface, method->number, method->in_words, 0, 0); }
 
 /* One object of every type, with all rights, as far as this machine has them (HANDLE_NONE: ioports elsewhere than on x86_64). */
 struct samples {
     handle_t of[OBJECT_TYPE_LIMIT];
-    struct child child;  /* suspended: process, thread, vspace, cspace */
+    struct child child; /* suspended: process, thread, vspace, cspace */
     struct std_ring ring;
 };
 bool samples_make(struct samples *samples);

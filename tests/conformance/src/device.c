@@ -13,10 +13,7 @@
 #include <tess/stub/vspace.h>
 
 /* Registers that may be read without effect: HPET or I/O APIC on x86_64, the console's elsewhere. */
-static uint64_t registers(void)
-{
-    return guest.platform.arch == 1 ? 0xFEC00000 : align_down(guest.platform.console_base, STD_PAGE);
-}
+static uint64_t registers(void) { return guest.platform.arch == 1 ? 0xFEC00000 : align_down(guest.platform.console_base, STD_PAGE); }
 
 static void platform(void)
 {
@@ -70,10 +67,7 @@ static void device_memory(void)
     handle_drop(memory);
 }
 
-static void waits_for_interrupt(void *context)
-{
-    EXPECT_STATUS(tess_interrupt_wait(*(handle_t *)context, patience()), ERROR_PEER_DIED);
-}
+static void waits_for_interrupt(void *context) { EXPECT_STATUS(tess_interrupt_wait(*(handle_t *)context, patience()), ERROR_PEER_DIED); }
 
 static void interrupts(void)
 {

@@ -190,12 +190,9 @@ static void crowd(void)
 void event_tests(void)
 {
     static const struct test tests[] = {
-        {"event.bits", bits},
-        {"event.several_waiters", several_waiters},
-        {"event.death", death},
-        {"event.deleted_while_waiting", deleted_while_waiting},
-        {"event.ping_pong", ping_pong},
-        {"event.crowd", crowd},
+        {"event.bits", bits},           {"event.several_waiters", several_waiters},
+        {"event.death", death},         {"event.deleted_while_waiting", deleted_while_waiting},
+        {"event.ping_pong", ping_pong}, {"event.crowd", crowd},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

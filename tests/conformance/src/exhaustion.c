@@ -20,10 +20,7 @@ static status_t make_untyped(const struct parts *, handle_t untyped, handle_t *o
 {
     return tess_untyped_create_untyped(untyped, 2 * STD_PAGE, out);
 }
-static status_t make_cspace(const struct parts *, handle_t untyped, handle_t *out)
-{
-    return tess_untyped_create_cspace(untyped, 16, out);
-}
+static status_t make_cspace(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_cspace(untyped, 16, out); }
 static status_t make_memory(const struct parts *, handle_t untyped, handle_t *out)
 {
     return tess_untyped_create_memory(untyped, 1 << 20, 0, out);
@@ -36,10 +33,7 @@ static status_t make_contiguous(const struct parts *, handle_t untyped, handle_t
 {
     return tess_untyped_create_memory(untyped, 5 * STD_PAGE, MEMORY_CONTIGUOUS, out);
 }
-static status_t make_vspace(const struct parts *, handle_t untyped, handle_t *out)
-{
-    return tess_untyped_create_vspace(untyped, out);
-}
+static status_t make_vspace(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_vspace(untyped, out); }
 static status_t make_process(const struct parts *parts, handle_t untyped, handle_t *out)
 {
     static const uint8_t name[16] = "exhausted";
@@ -53,21 +47,16 @@ static status_t make_fpu_thread(const struct parts *parts, handle_t untyped, han
 {
     return tess_untyped_create_thread(untyped, parts->process, parts->memory, 0, THREAD_FPU, out);
 }
-static status_t make_endpoint(const struct parts *, handle_t untyped, handle_t *out)
-{
-    return tess_untyped_create_endpoint(untyped, out);
-}
-static status_t make_event(const struct parts *, handle_t untyped, handle_t *out)
-{
-    return tess_untyped_create_event(untyped, out);
-}
+static status_t make_endpoint(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_endpoint(untyped, out); }
+static status_t make_event(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_event(untyped, out); }
 static status_t make_ring(const struct parts *parts, handle_t untyped, handle_t *out)
 {
     return tess_untyped_create_ring(untyped, parts->memory, 16, 64, 256, 100, out);
 }
 static status_t make_device_memory(const struct parts *parts, handle_t untyped, handle_t *out)
 {
-    return tess_machine_device_memory(parts->machine, untyped, guest.platform.arch == 1 ? 0xFED00000 : guest.platform.console_base, STD_PAGE, out);
+    return tess_machine_device_memory(parts->machine, untyped, guest.platform.arch == 1 ? 0xFED00000 : guest.platform.console_base,
+                                      STD_PAGE, out);
 }
 static status_t make_interrupt(const struct parts *parts, handle_t untyped, handle_t *out)
 {
@@ -86,10 +75,22 @@ static const struct maker {
     const char *name;
     maker_fn make;
 } makers[] = {
-    {"untyped", make_untyped}, {"cspace", make_cspace}, {"memory", make_memory}, {"committed memory", make_committed},
-    {"contiguous memory", make_contiguous}, {"vspace", make_vspace}, {"process", make_process}, {"thread", make_thread},
-    {"thread with FPU", make_fpu_thread}, {"endpoint", make_endpoint}, {"event", make_event}, {"ring", make_ring},
-    {"device memory", make_device_memory}, {"interrupt", make_interrupt}, {"ioports", make_ioports}, {"dma", make_dma},
+    {"untyped", make_untyped},
+    {"cspace", make_cspace},
+    {"memory", make_memory},
+    {"committed memory", make_committed},
+    {"contiguous memory", make_contiguous},
+    {"vspace", make_vspace},
+    {"process", make_process},
+    {"thread", make_thread},
+    {"thread with FPU", make_fpu_thread},
+    {"endpoint", make_endpoint},
+    {"event", make_event},
+    {"ring", make_ring},
+    {"device memory", make_device_memory},
+    {"interrupt", make_interrupt},
+    {"ioports", make_ioports},
+    {"dma", make_dma},
 };
 
 static bool parts_make(struct parts *parts)
@@ -234,7 +235,9 @@ int32_t role_exhaust_handles(void)
 static void handles_run_out(void)
 {
     struct child child;
-    struct child_args args = {.role = "exhaust", .slot_limit = 40, .untyped_bytes = 2 << 20,
+    struct child_args args = {.role = "exhaust",
+                              .slot_limit = 40,
+                              .untyped_bytes = 2 << 20,
                               .handles = {{"log", std_self.log, RIGHTS_ALL, false}, {"machine", guest.machine, RIGHTS_ALL, false}},
                               .handle_count = 2};
     if (!child_start(&child, &args))

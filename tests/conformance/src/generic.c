@@ -243,8 +243,10 @@ static void bad_handle_argument(const struct method *method, const struct argume
         handle_t handle;
         status_t wanted;
         const char *what;
-    } cases[] = {{HANDLE_NONE, ERROR_BAD_HANDLE, "no handle as argument"},      {~0ull, ERROR_BAD_HANDLE, "a bad handle as argument"},
-                 {gone, ERROR_STALE_HANDLE, "a stale handle as argument"},      {other, ERROR_WRONG_TYPE, "a wrong type as argument"},
+    } cases[] = {{HANDLE_NONE, ERROR_BAD_HANDLE, "no handle as argument"},
+                 {~0ull, ERROR_BAD_HANDLE, "a bad handle as argument"},
+                 {gone, ERROR_STALE_HANDLE, "a stale handle as argument"},
+                 {other, ERROR_WRONG_TYPE, "a wrong type as argument"},
                  {lacking, ERROR_MISSING_RIGHT, "a handle without the right"}};
     for (uint32_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         uint64_t words[12];
@@ -287,8 +289,11 @@ static void submitted(void)
         };
         bool is_refused = method->is_blocking || method->is_raw;
         const status_t wanted[] = {
-            ERROR_BAD_HANDLE,   method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT, ERROR_UNKNOWN_METHOD,
-            ERROR_WRONG_TYPE,   is_refused ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,
+            ERROR_BAD_HANDLE,
+            method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT,
+            ERROR_UNKNOWN_METHOD,
+            ERROR_WRONG_TYPE,
+            is_refused ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,
             method->interface == INTERFACE_ENDPOINT ? ERROR_UNKNOWN_METHOD : ERROR_UNKNOWN_METHOD,
         };
         for (uint32_t i = 0; i < ARRAY_LENGTH(entries); i++) {

@@ -2,9 +2,17 @@
 #include <conformance.h>
 
 const struct role roles[] = {
-    {"exhaust", role_exhaust_handles}, {"exit", role_exit}, {"fault", role_fault}, {"wait", role_wait},
-    {"map", role_map}, {"unmapped", role_unmapped}, {"blocked", role_blocked},
-    {"echo", role_echo}, {"call", role_call}, {"full", role_full}, {},
+    {"exhaust", role_exhaust_handles},
+    {"exit", role_exit},
+    {"fault", role_fault},
+    {"wait", role_wait},
+    {"map", role_map},
+    {"unmapped", role_unmapped},
+    {"blocked", role_blocked},
+    {"echo", role_echo},
+    {"call", role_call},
+    {"full", role_full},
+    {},
 };
 
 int main(void)

@@ -65,7 +65,8 @@ static void read_write_at(handle_t memory, uint64_t offset, uint64_t size)
 
 static void read_write(void)
 {
-    static const uint64_t sizes[] = {8 * STD_PAGE, 9 * STD_PAGE, 512 * STD_PAGE, 513 * STD_PAGE, 1ull << 30, (1ull << 30) + STD_PAGE, 1ull << 40};
+    static const uint64_t sizes[] = {8 * STD_PAGE, 9 * STD_PAGE, 512 * STD_PAGE, 513 * STD_PAGE, 1ull << 30, (1ull << 30) + STD_PAGE,
+                                     1ull << 40};
     for (uint32_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         handle_t memory = make(sizes[i], 0);
         uint8_t byte = 1;
@@ -311,15 +312,9 @@ static void orphaned_at_peer(void)
 void memory_tests(void)
 {
     static const struct test tests[] = {
-        {"memory.info", info},
-        {"memory.read_write", read_write},
-        {"memory.pointers", pointers},
-        {"memory.commit", commit},
-        {"memory.decommit_mapped", decommit_mapped},
-        {"memory.image_and_slices", image_and_slices},
-        {"memory.orphaned", orphaned},
-        {"memory.kept_by_mapping", kept_by_mapping},
-        {"memory.orphaned_at_peer", orphaned_at_peer},
+        {"memory.info", info},         {"memory.read_write", read_write},           {"memory.pointers", pointers},
+        {"memory.commit", commit},     {"memory.decommit_mapped", decommit_mapped}, {"memory.image_and_slices", image_and_slices},
+        {"memory.orphaned", orphaned}, {"memory.kept_by_mapping", kept_by_mapping}, {"memory.orphaned_at_peer", orphaned_at_peer},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

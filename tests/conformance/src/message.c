@@ -109,7 +109,7 @@ static void refused(void)
         handle_t bad;
         uint32_t mask;
         status_t wanted;
-    } cases[] = {{HANDLE_NONE, 0, ERROR_BAD_HANDLE}, {~0ull, 1, ERROR_BAD_HANDLE}, {gone, 0, ERROR_STALE_HANDLE},
+    } cases[] = {{HANDLE_NONE, 0, ERROR_BAD_HANDLE}, {~0ull, 1, ERROR_BAD_HANDLE},    {gone, 0, ERROR_STALE_HANDLE},
                  {fixed, 0, ERROR_MISSING_RIGHT},    {fixed, 2, ERROR_MISSING_RIGHT}, {good, 1, ERROR_BAD_ARGUMENT},
                  {good, 3, ERROR_BAD_ARGUMENT}};
     for (uint32_t i = 0; i < ARRAY_LENGTH(cases); i++) {
@@ -176,7 +176,9 @@ static void reports_badge(void *context)
     handle_t endpoint = *(handle_t *)context;
     struct tess_regs regs = {.op = OP_ENDPOINT_RECEIVE, .handle = endpoint, .aux = patience()};
     while (tess_invoke(&regs) == OK && op_method(regs.op) != 99)
-        regs = (struct tess_regs){.op = OP_ENDPOINT_REPLY_RECEIVE | 3ull << 16, .handle = endpoint, .aux = patience(),
+        regs = (struct tess_regs){.op = OP_ENDPOINT_REPLY_RECEIVE | 3ull << 16,
+                                  .handle = endpoint,
+                                  .aux = patience(),
                                   .word = {regs.aux, op_rights(regs.op), op_interface(regs.op)}};
     regs = (struct tess_regs){.op = OP_ENDPOINT_REPLY, .handle = endpoint};
     EXPECT_OK(tess_invoke(&regs));
@@ -212,11 +214,8 @@ static void badges(void)
 void message_tests(void)
 {
     static const struct test tests[] = {
-        {"message.words", words},
-        {"message.handles", handles},
-        {"message.refused", refused},
-        {"message.full_table", full_table},
-        {"message.badges", badges},
+        {"message.words", words},           {"message.handles", handles}, {"message.refused", refused},
+        {"message.full_table", full_table}, {"message.badges", badges},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -60,7 +60,8 @@ static void kills(void)
         return;
     EXPECT_OK(tess_process_kill(child.spawned.process, 5));
     child_expect(&child, EXIT_KILLED, 5);
-    EXPECT(tess_thread_start(child.spawned.thread, 0x1000, 0, 0, 0, 0) != OK || info_of(child.spawned.process).state != PROCESS_STATE_ALIVE);
+    EXPECT(tess_thread_start(child.spawned.thread, 0x1000, 0, 0, 0, 0) != OK ||
+           info_of(child.spawned.process).state != PROCESS_STATE_ALIVE);
     child_end(&child);
     if (!child_start(&child, &(struct child_args){.role = "wait"}))
         return;

@@ -104,7 +104,7 @@ static void watches(void)
     EXPECT_EQUAL(first.words[0], 0x20);
     expect_none();
     EXPECT_OK(tess_event_read(event, &bits));
-    EXPECT_EQUAL(bits, 0x02); /* the one-shot watch is over */
+    EXPECT_EQUAL(bits, 0x02);                                            /* the one-shot watch is over */
     EXPECT_OK(tess_ring_watch(ring.handle, event, 0x0F, 3, WATCH_ONCE)); /* bits that are set already */
     EXPECT_EQUAL(take().cookie, 3);
     uint32_t count;
@@ -359,9 +359,7 @@ static void storms(void *context)
             status = tess_ring_timeout(ring.handle, time_now_ns() + random_next(&seed) % 100'000, random_next(&seed) % 8);
             EXPECT(status == OK || status == ERROR_NO_SPACE);
             break;
-        default:
-            status = tess_event_set(event, random_next(&seed));
-            EXPECT(status == OK || status == ERROR_STALE_HANDLE);
+        default: status = tess_event_set(event, random_next(&seed)); EXPECT(status == OK || status == ERROR_STALE_HANDLE);
         }
     }
 }

@@ -300,14 +300,9 @@ static void handles_back(void)
 void ring_call_tests(void)
 {
     static const struct test tests[] = {
-        {"ring_call.out_of_order", out_of_order},
-        {"ring_call.many_callers", many_callers},
-        {"ring_call.badge_gone", badge_gone},
-        {"ring_call.client_dies", client_dies},
-        {"ring_call.binding", binding},
-        {"ring_call.ring_dies", ring_dies},
-        {"ring_call.callers_give_up", callers_give_up},
-        {"ring_call.handles_back", handles_back},
+        {"ring_call.out_of_order", out_of_order},       {"ring_call.many_callers", many_callers}, {"ring_call.badge_gone", badge_gone},
+        {"ring_call.client_dies", client_dies},         {"ring_call.binding", binding},           {"ring_call.ring_dies", ring_dies},
+        {"ring_call.callers_give_up", callers_give_up}, {"ring_call.handles_back", handles_back},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -6,10 +6,7 @@
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
 
-int32_t role_exit(void)
-{
-    return 7;
-}
+int32_t role_exit(void) { return 7; }
 
 /* Waits until it is killed. */
 int32_t role_wait(void)

@@ -184,12 +184,8 @@ static void one_time(void)
 void system_tests(void)
 {
     static const struct test tests[] = {
-        {"system.info", info},
-        {"system.cpus", cpus},
-        {"system.processes", processes},
-        {"log.all", log},
-        {"clock.all", clock},
-        {"clock.one_time", one_time},
+        {"system.info", info}, {"system.cpus", cpus}, {"system.processes", processes},
+        {"log.all", log},      {"clock.all", clock},  {"clock.one_time", one_time},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

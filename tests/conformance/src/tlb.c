@@ -23,10 +23,7 @@ struct shared {
     _Atomic uint64_t reads;
 };
 
-static void place(uint32_t index)
-{
-    EXPECT_OK(tess_thread_set_affinity(tess_thread_block()->thread, 1ull << (index % guest.cpu_count)));
-}
+static void place(uint32_t index) { EXPECT_OK(tess_thread_set_affinity(tess_thread_block()->thread, 1ull << (index % guest.cpu_count))); }
 
 static _Atomic uint32_t next_index;
 

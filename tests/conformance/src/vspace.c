@@ -74,7 +74,8 @@ static void map_arguments(void)
 
 static void rights(void)
 {
-    handle_t memory = make(2), read = with_rights(memory, MEMORY_RIGHT_READ), write = with_rights(memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE),
+    handle_t memory = make(2), read = with_rights(memory, MEMORY_RIGHT_READ),
+             write = with_rights(memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE),
              exec = with_rights(memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_EXEC), blind = with_rights(memory, MEMORY_RIGHT_WRITE);
     uint64_t at;
     EXPECT_STATUS(map(blind, 0, STD_PAGE, 0, MAP_READ, &at), ERROR_MISSING_RIGHT);
@@ -190,9 +191,7 @@ static void against_model(void)
             if (!is_mapped)
                 continue;
             break;
-        default:
-            EXPECT_OK(tess_vspace_unmap(std_self.vspace, address, size));
-            becomes = 0;
+        default: EXPECT_OK(tess_vspace_unmap(std_self.vspace, address, size)); becomes = 0;
         }
         memset(&model[first], becomes, count);
         uint32_t page = (uint32_t)(random_next(&seed) % PAGES);
@@ -232,11 +231,8 @@ static void foreign(void)
 void vspace_tests(void)
 {
     static const struct test tests[] = {
-        {"vspace.map_arguments", map_arguments},
-        {"vspace.rights", rights},
-        {"vspace.partial", partial},
-        {"vspace.against_model", against_model},
-        {"vspace.foreign", foreign},
+        {"vspace.map_arguments", map_arguments}, {"vspace.rights", rights},   {"vspace.partial", partial},
+        {"vspace.against_model", against_model}, {"vspace.foreign", foreign},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -6,15 +6,15 @@
  * machine is switched off, with a failing exit code when a test failed.
  */
 #pragma once
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <std/log.h>
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/spawn.h>
 #include <std/thread.h>
 #include <std/time.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <tess/abi.h>
 #include <tess/invoke.h>
 #include <tess/util.h>
@@ -85,9 +85,9 @@ struct child {
 };
 struct child_args {
     const char *role;
-    const char *argument;      /* std_arg(1); may be nullptr */
-    uint64_t untyped_bytes;    /* 0 = 1 MiB */
-    uint32_t slot_limit;       /* 0 = 256 */
+    const char *argument;   /* std_arg(1); may be nullptr */
+    uint64_t untyped_bytes; /* 0 = 1 MiB */
+    uint32_t slot_limit;    /* 0 = 256 */
     bool is_suspended;
     struct spawn_handle handles[8];
     uint32_t handle_count;
@@ -101,10 +101,7 @@ void child_end(struct child *child);
 
 /* ---- Small things ---- */
 constexpr uint64_t PATIENCE_NS = 10 * NS_PER_S; /* the longest wait for something that must come */
-static inline uint64_t patience(void)
-{
-    return time_after_ns(PATIENCE_NS);
-}
+static inline uint64_t patience(void) { return time_after_ns(PATIENCE_NS); }
 void sleep_ns(uint64_t ns);
 uint64_t random_next(uint64_t *state); /* xorshift64*; *state must not be 0 */
 void handle_drop(handle_t handle);     /* deletes; must work */

@@ -137,8 +137,8 @@ void account_read(struct account *account)
         test_fail("account: %s", status_name(status));
 }
 
-static const char *const type_names[32] = {"none",     "untyped", "cspace",    "memory", "vspace", "process", "thread",  "endpoint", "ring",
-                                           "event",    "interrupt", "dma",     "log",    "clock",  "machine", "ioports", "system"};
+static const char *const type_names[32] = {"none",  "untyped",   "cspace", "memory", "vspace", "process", "thread",  "endpoint", "ring",
+                                           "event", "interrupt", "dma",    "log",    "clock",  "machine", "ioports", "system"};
 
 static bool account_is_same(const struct account *a, const struct account *b)
 {
@@ -154,7 +154,8 @@ static void account_report(const struct account *before, const struct account *a
     int length = 0;
     text[0] = 0;
     for (uint32_t i = 0; i < 32 && length < 160; i++)
-        if (before->system.object_count[i] != after->system.object_count[i] || before->system.object_pages[i] != after->system.object_pages[i])
+        if (before->system.object_count[i] != after->system.object_count[i] ||
+            before->system.object_pages[i] != after->system.object_pages[i])
             length += fmt_print(text + length, sizeof(text) - (size_t)length, " %s %ld objects %ld pages;",
                                 type_names[i] != nullptr ? type_names[i] : "?",
                                 (long)(after->system.object_count[i] - before->system.object_count[i]),
@@ -186,7 +187,8 @@ bool child_start(struct child *child, const struct child_args *args)
     struct spawn_handle handles[ARRAY_LENGTH(args->handles)];
     memcpy(handles, args->handles, sizeof(handles));
     *child = (struct child){};
-    if (!EXPECT_OK(tess_untyped_create_untyped(std_self.untyped, args->untyped_bytes != 0 ? args->untyped_bytes : 1 << 20, &child->untyped)))
+    if (!EXPECT_OK(
+            tess_untyped_create_untyped(std_self.untyped, args->untyped_bytes != 0 ? args->untyped_bytes : 1 << 20, &child->untyped)))
         return false;
     struct spawn_args spawn = {
         .name = args->role,
@@ -232,10 +234,7 @@ void child_end(struct child *child)
 
 /* ---- Small things ---- */
 
-void sleep_ns(uint64_t ns)
-{
-    time_sleep_until(time_after_ns(ns));
-}
+void sleep_ns(uint64_t ns) { time_sleep_until(time_after_ns(ns)); }
 
 uint64_t random_next(uint64_t *state)
 {
@@ -248,15 +247,9 @@ uint64_t random_next(uint64_t *state)
     return x * 0x2545F4914F6CDD1Dull;
 }
 
-void handle_drop(handle_t handle)
-{
-    EXPECT_OK(tess_cspace_delete(std_self.cspace, handle));
-}
+void handle_drop(handle_t handle) { EXPECT_OK(tess_cspace_delete(std_self.cspace, handle)); }
 
-void handle_destroy(handle_t handle)
-{
-    EXPECT_OK(tess_cspace_destroy(std_self.cspace, handle));
-}
+void handle_destroy(handle_t handle) { EXPECT_OK(tess_cspace_destroy(std_self.cspace, handle)); }
 
 void thread_start(struct std_thread *thread, void (*fn)(void *), void *context)
 {

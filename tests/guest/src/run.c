@@ -30,10 +30,7 @@ void test_fail(const char *format, ...)
         log_print(LOG_ERROR, "child %s: %s", std_arg(0), failure);
 }
 
-bool test_has_passed(void)
-{
-    return !atomic_load(&has_failed);
-}
+bool test_has_passed(void) { return !atomic_load(&has_failed); }
 
 void test_note(const char *format, ...)
 {

@@ -15,30 +15,15 @@ static uint64_t recurse(uint64_t depth)
     return depth == ~0ull ? 0 : recurse(depth + 1) + block[0];
 }
 
-static void read_at(uint64_t address)
-{
-    (void)*(volatile uint64_t *)address;
-}
+static void read_at(uint64_t address) { (void)*(volatile uint64_t *)address; }
 
-static void write_at(uint64_t address)
-{
-    *(volatile uint64_t *)address = 0x4141414141414141;
-}
+static void write_at(uint64_t address) { *(volatile uint64_t *)address = 0x4141414141414141; }
 
-static void jump_to(uint64_t address)
-{
-    ((code_fn)address)();
-}
+static void jump_to(uint64_t address) { ((code_fn)address)(); }
 
-static void recursion(void)
-{
-    (void)recurse(0);
-}
+static void recursion(void) { (void)recurse(0); }
 
-static void kernel_text(void)
-{
-    read_at(0xFFFFFFFF80001000);
-}
+static void kernel_text(void) { read_at(0xFFFFFFFF80001000); }
 
 static void direct_map(void)
 {
@@ -51,42 +36,21 @@ static void direct_map(void)
 #endif
 }
 
-static void kernel_write(void)
-{
-    write_at(0xFFFFFFC000000000);
-}
+static void kernel_write(void) { write_at(0xFFFFFFC000000000); }
 
-static void top_of_memory(void)
-{
-    write_at(~7ull);
-}
+static void top_of_memory(void) { write_at(~7ull); }
 
-static void null_write(void)
-{
-    write_at(0);
-}
+static void null_write(void) { write_at(0); }
 
-static void above_user_space(void)
-{
-    read_at(1ull << 38);
-}
+static void above_user_space(void) { read_at(1ull << 38); }
 
-static void own_text(void)
-{
-    write_at((uint64_t)own_text & ~7ull);
-}
+static void own_text(void) { write_at((uint64_t)own_text & ~7ull); }
 
 static const uint64_t constant_table[64] = {1, 2, 3};
 
-static void constants(void)
-{
-    write_at((uint64_t)constant_table);
-}
+static void constants(void) { write_at((uint64_t)constant_table); }
 
-static void clock_write(void)
-{
-    write_at(std_bootstrap()->clock_page);
-}
+static void clock_write(void) { write_at(std_bootstrap()->clock_page); }
 
 static void execute_data(void)
 {
@@ -111,25 +75,13 @@ static void execute_readonly(void)
     }
 }
 
-static void wild_jump(void)
-{
-    jump_to(0x3FFFFFFFF0);
-}
+static void wild_jump(void) { jump_to(0x3FFFFFFFF0); }
 
-static void kernel_jump(void)
-{
-    jump_to(0xFFFFFFFF80000000);
-}
+static void kernel_jump(void) { jump_to(0xFFFFFFFF80000000); }
 
-static void noncanonical_jump(void)
-{
-    jump_to(0x0123456789ABCDE0);
-}
+static void noncanonical_jump(void) { jump_to(0x0123456789ABCDE0); }
 
-static void odd_jump(void)
-{
-    jump_to(0x13);
-}
+static void odd_jump(void) { jump_to(0x13); }
 
 /* Privileged and undefined instructions. */
 static void privileged(void)
@@ -234,11 +186,12 @@ static void pointers_then_read(void)
     read_at(random_next(&seed) | 1ull << 63);
 }
 
-#define ATTACKS(X)                                                                                                                  \
-    X(recursion) X(kernel_text) X(direct_map) X(kernel_write) X(top_of_memory) X(null_write) X(above_user_space) X(own_text)        \
-    X(constants) X(clock_write) X(execute_data) X(execute_stack) X(execute_readonly) X(wild_jump) X(kernel_jump)                    \
-    X(noncanonical_jump) X(odd_jump) X(privileged) X(stop_the_machine) X(load_tables) X(port_access) X(bad_stack)                   \
-    X(call_with_bad_stack) X(nonsense_thread) X(debug_trap) X(pointers_then_read)
+#define ATTACKS(X)                                                                                                                         \
+    X(recursion)                                                                                                                           \
+    X(kernel_text) X(direct_map) X(kernel_write) X(top_of_memory) X(null_write) X(above_user_space) X(own_text) X(constants)               \
+        X(clock_write) X(execute_data) X(execute_stack) X(execute_readonly) X(wild_jump) X(kernel_jump) X(noncanonical_jump) X(odd_jump)   \
+            X(privileged) X(stop_the_machine) X(load_tables) X(port_access) X(bad_stack) X(call_with_bad_stack) X(nonsense_thread)         \
+                X(debug_trap) X(pointers_then_read)
 #define NAME(attack) #attack,
 #define FUNCTION(attack) attack,
 const char *const attack_names[] = {ATTACKS(NAME)};

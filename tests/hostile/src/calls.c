@@ -13,10 +13,10 @@ constexpr uint32_t REPORT_EVERY = 256;
 static struct {
     uint64_t seed;
     handle_t endpoint;
-    handle_t pool[POOL];  /* of objects made on the way, dead or alive */
+    handle_t pool[POOL]; /* of objects made on the way, dead or alive */
     uint32_t pool_next;
-    handle_t own[6];      /* self.* */
-    uint64_t buffer;      /* some pages of ours */
+    handle_t own[6]; /* self.* */
+    uint64_t buffer; /* some pages of ours */
 } h;
 
 uint64_t seed_of_argument(void)
@@ -29,57 +29,69 @@ uint64_t seed_of_argument(void)
 
 void report_calls(handle_t endpoint, uint64_t count)
 {
-    struct tess_regs regs = {.op = op_make(INTERFACE_TEST, REPORT_METHOD, 2, 0, 0), .handle = endpoint, .aux = time_after_ns(NS_PER_S),
+    struct tess_regs regs = {.op = op_make(INTERFACE_TEST, REPORT_METHOD, 2, 0, 0),
+                             .handle = endpoint,
+                             .aux = time_after_ns(NS_PER_S),
                              .word = {REPORT_WORD, count}};
     status_t status = tess_invoke(&regs);
     (void)status;
 }
 
-static uint64_t any(uint64_t limit)
-{
-    return random_next(&h.seed) % limit;
-}
+static uint64_t any(uint64_t limit) { return random_next(&h.seed) % limit; }
 
 static handle_t pick_handle(void)
 {
     switch (any(16)) {
-    case 0:
-        return random_next(&h.seed);
-    case 1:
-        return h.pool[any(POOL)] ^ 1ull << any(64);
-    case 2:
-        return any(64) | (1 + any(4)) << 32; /* low slots, young generations: the handles a guesser would try */
-    case 3:
-        return h.endpoint;
+    case 0: return random_next(&h.seed);
+    case 1: return h.pool[any(POOL)] ^ 1ull << any(64);
+    case 2: return any(64) | (1 + any(4)) << 32; /* low slots, young generations: the handles a guesser would try */
+    case 3: return h.endpoint;
     case 4:
     case 5:
-    case 6:
-        return h.own[any(6)];
-    default:
-        return h.pool[any(POOL)];
+    case 6: return h.own[any(6)];
+    default: return h.pool[any(POOL)];
     }
 }
 
 static uint64_t pick_word(void)
 {
-    static const uint64_t edges[] = {0, 1, 2, 7, 8, 255, 511, 512, 513, 4095, 4096, 4097, 1 << 20, 1ull << 31, 1ull << 32, 1ull << 38,
-                                     (1ull << 38) - 4096, 1ull << 39, 1ull << 40, 1ull << 47, 1ull << 63, 0xFFFFFFFF80000000,
-                                     0xFFFF800000000000, 0xFFFFFFC000000000, ~0ull, ~0xFFFull, ~7ull, 0x7FFFFFFF, 0xFFFFFFFF};
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     2,
+                                     7,
+                                     8,
+                                     255,
+                                     511,
+                                     512,
+                                     513,
+                                     4095,
+                                     4096,
+                                     4097,
+                                     1 << 20,
+                                     1ull << 31,
+                                     1ull << 32,
+                                     1ull << 38,
+                                     (1ull << 38) - 4096,
+                                     1ull << 39,
+                                     1ull << 40,
+                                     1ull << 47,
+                                     1ull << 63,
+                                     0xFFFFFFFF80000000,
+                                     0xFFFF800000000000,
+                                     0xFFFFFFC000000000,
+                                     ~0ull,
+                                     ~0xFFFull,
+                                     ~7ull,
+                                     0x7FFFFFFF,
+                                     0xFFFFFFFF};
     switch (any(8)) {
-    case 0:
-        return random_next(&h.seed);
-    case 1:
-        return edges[any(ARRAY_LENGTH(edges))];
-    case 2:
-        return any(16);
-    case 3:
-        return any(64) * STD_PAGE;
-    case 4:
-        return h.buffer + any(16 * STD_PAGE);
-    case 5:
-        return h.buffer + any(16) * STD_PAGE;
-    default:
-        return pick_handle();
+    case 0: return random_next(&h.seed);
+    case 1: return edges[any(ARRAY_LENGTH(edges))];
+    case 2: return any(16);
+    case 3: return any(64) * STD_PAGE;
+    case 4: return h.buffer + any(16 * STD_PAGE);
+    case 5: return h.buffer + any(16) * STD_PAGE;
+    default: return pick_handle();
     }
 }
 
@@ -87,14 +99,10 @@ static uint64_t pick_op(void)
 {
     uint64_t op = shapes[any(shape_count)];
     switch (any(12)) {
-    case 0:
-        return random_next(&h.seed);
-    case 1:
-        return op ^ 1ull << any(32);
-    case 2:
-        return op_make((uint32_t)any(48), (uint32_t)any(16), (uint32_t)any(13), (uint32_t)any(5), (uint32_t)any(16));
-    default:
-        return op;
+    case 0: return random_next(&h.seed);
+    case 1: return op ^ 1ull << any(32);
+    case 2: return op_make((uint32_t)any(48), (uint32_t)any(16), (uint32_t)any(13), (uint32_t)any(5), (uint32_t)any(16));
+    default: return op;
     }
 }
 
@@ -119,16 +127,11 @@ static bool is_suicide(uint64_t op, handle_t handle, const uint64_t words[12])
 static uint64_t pick_deadline(void)
 {
     switch (any(64)) {
-    case 0:
-        return time_after_ns(any(200'000));
-    case 1:
-        return any(1'000'000);
-    case 2:
-        return any(200) == 0 ? DEADLINE_INFINITE : DEADLINE_NOW;
-    case 3:
-        return any(20) == 0 ? random_next(&h.seed) >> any(64) : DEADLINE_NOW;
-    default:
-        return DEADLINE_NOW;
+    case 0: return time_after_ns(any(200'000));
+    case 1: return any(1'000'000);
+    case 2: return any(200) == 0 ? DEADLINE_INFINITE : DEADLINE_NOW;
+    case 3: return any(20) == 0 ? random_next(&h.seed) >> any(64) : DEADLINE_NOW;
+    default: return DEADLINE_NOW;
     }
 }
 

@@ -14,7 +14,7 @@
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
 
-const struct role roles[] = {{"calls", role_calls}, {"ring", role_ring}, {"exhaust", role_exhaust},
+const struct role roles[] = {{"calls", role_calls}, {"ring", role_ring},     {"exhaust", role_exhaust},
                              {"bomb", role_bomb},   {"attack", role_attack}, {}};
 
 static uint64_t seed;
@@ -78,8 +78,11 @@ static void server_end(void)
 static bool hostile_start(struct child *child, const char *role, const char *argument)
 {
     bool is_bomb = role[0] == 'b'; /* a hundred threads show as much as three hundred */
-    struct child_args args = {.role = role, .argument = argument, .untyped_bytes = is_bomb ? 1 << 20 : 3 << 20,
-                              .handles = {{"endpoint", client_endpoint, RIGHTS_ALL, false}}, .handle_count = 1};
+    struct child_args args = {.role = role,
+                              .argument = argument,
+                              .untyped_bytes = is_bomb ? 1 << 20 : 3 << 20,
+                              .handles = {{"endpoint", client_endpoint, RIGHTS_ALL, false}},
+                              .handle_count = 1};
     return child_start(child, &args);
 }
 
@@ -130,20 +133,11 @@ static void rounds(const char *role, uint32_t count)
     server_end();
 }
 
-static void ring_garbage(void)
-{
-    rounds("ring", 6);
-}
+static void ring_garbage(void) { rounds("ring", 6); }
 
-static void exhaustion(void)
-{
-    rounds("exhaust", 4);
-}
+static void exhaustion(void) { rounds("exhaust", 4); }
 
-static void thread_bomb(void)
-{
-    rounds("bomb", 2);
-}
+static void thread_bomb(void) { rounds("bomb", 2); }
 
 /* Each of these must end as a fault of the child alone. */
 static void attacks(void)
@@ -171,7 +165,7 @@ int main(void)
     calls_wanted = option_u64("hostile.calls", 200'000);
     test_seconds_max = 120 + calls_wanted / 1000;
     static const struct test tests[] = {
-        {"hostile.calls", random_calls}, {"hostile.ring_garbage", ring_garbage}, {"hostile.exhaustion", exhaustion},
+        {"hostile.calls", random_calls},      {"hostile.ring_garbage", ring_garbage}, {"hostile.exhaustion", exhaustion},
         {"hostile.thread_bomb", thread_bomb}, {"hostile.attacks", attacks},
     };
     log_info("HOSTILE seed %lu", seed);

@@ -33,30 +33,28 @@ static void uses_it(void *)
         status_t status = OK;
         switch (random_next(&seed) % 7) {
         case 0:
-            status = tess_ring_watch(ring, events[random_next(&seed) % 4], random_next(&seed), random_next(&seed) % 8, random_next(&seed) % 4);
+            status =
+                tess_ring_watch(ring, events[random_next(&seed) % 4], random_next(&seed), random_next(&seed) % 8, random_next(&seed) % 4);
             break;
-        case 1:
-            status = tess_ring_timeout(ring, time_now_ns() + random_next(&seed) % 100'000, random_next(&seed) % 8);
-            break;
-        case 2:
-            status = tess_ring_cancel(ring, random_next(&seed) % 8, &a);
-            break;
-        case 3:
-            status = tess_event_set(events[random_next(&seed) % 4], random_next(&seed));
-            break;
+        case 1: status = tess_ring_timeout(ring, time_now_ns() + random_next(&seed) % 100'000, random_next(&seed) % 8); break;
+        case 2: status = tess_ring_cancel(ring, random_next(&seed) % 8, &a); break;
+        case 3: status = tess_event_set(events[random_next(&seed) % 4], random_next(&seed)); break;
         case 4: {
-            struct tess_regs regs = {.op = OP_RING_REPLY, .handle = ring, .aux = random_next(&seed) % 4 | (1 + random_next(&seed) % 50) << 32};
+            struct tess_regs regs = {
+                .op = OP_RING_REPLY, .handle = ring, .aux = random_next(&seed) % 4 | (1 + random_next(&seed) % 50) << 32};
             status = tess_invoke(&regs);
             break;
         }
         case 5: {
-            struct tess_regs regs = {.op = op_make(INTERFACE_TEST, 1, 4, 0, 0) | (random_next(&seed) % 2 != 0 ? OP_SEND : 0), .handle = served,
+            struct tess_regs regs = {.op = op_make(INTERFACE_TEST, 1, 4, 0, 0) | (random_next(&seed) % 2 != 0 ? OP_SEND : 0),
+                                     .handle = served,
                                      .aux = time_after_ns(100'000)};
             status = tess_invoke(&regs);
             break;
         }
         default:
-            status = tess_ring_enter(ring, random_next(&seed) % 20, random_next(&seed) % 20, &a, &b, time_after_ns(random_next(&seed) % 100'000));
+            status = tess_ring_enter(ring, random_next(&seed) % 20, random_next(&seed) % 20, &a, &b,
+                                     time_after_ns(random_next(&seed) % 100'000));
         }
         (void)status;
         atomic_fetch_add(&calls, 1);
@@ -98,29 +96,20 @@ static status_t make_something(uint64_t *seed, handle_t *out)
     handle_t untyped = std_self.untyped;
     uint64_t size = (1 + random_next(seed) % 64) * STD_PAGE;
     switch (random_next(seed) % 10) {
-    case 0:
-        return tess_untyped_create_untyped(untyped, size, out);
-    case 1:
-        return tess_untyped_create_cspace(untyped, 1 + random_next(seed) % 32768, out);
-    case 2:
-        return tess_untyped_create_memory(untyped, size, MEMORY_COMMITTED, out);
-    case 3:
-        return tess_untyped_create_memory(untyped, size, MEMORY_CONTIGUOUS, out);
-    case 4:
-        return tess_untyped_create_vspace(untyped, out);
-    case 5:
-        return tess_untyped_create_process(untyped, std_self.vspace, std_self.cspace, name, out);
-    case 6:
-        return tess_untyped_create_endpoint(untyped, out);
+    case 0: return tess_untyped_create_untyped(untyped, size, out);
+    case 1: return tess_untyped_create_cspace(untyped, 1 + random_next(seed) % 32768, out);
+    case 2: return tess_untyped_create_memory(untyped, size, MEMORY_COMMITTED, out);
+    case 3: return tess_untyped_create_memory(untyped, size, MEMORY_CONTIGUOUS, out);
+    case 4: return tess_untyped_create_vspace(untyped, out);
+    case 5: return tess_untyped_create_process(untyped, std_self.vspace, std_self.cspace, name, out);
+    case 6: return tess_untyped_create_endpoint(untyped, out);
     case 7: {
         void *pages;
         *out = HANDLE_NONE;
         return std_pages_alloc(size, &pages); /* mapped, never touched, never freed */
     }
-    case 8:
-        return std_handle_copy(std_self.thread, RIGHTS_ALL, out);
-    default:
-        return tess_untyped_create_event(untyped, out);
+    case 8: return std_handle_copy(std_self.thread, RIGHTS_ALL, out);
+    default: return tess_untyped_create_event(untyped, out);
     }
 }
 

@@ -3,13 +3,13 @@
  * is a copy of its address space (clone.c). One page is shared by the service and the child that runs.
  */
 #pragma once
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <std/log.h>
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/time.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <tess/abi.h>
 #include <tess/invoke.h>
 #include <tess/util.h>
@@ -18,7 +18,7 @@ constexpr uint64_t SHARED_ADDRESS = 0x2A5A5A5000; /* no power of two or other va
 constexpr uint64_t USER_END = 1ull << 38;
 
 struct shared {
-    struct std_self self;   /* of the child */
+    struct std_self self; /* of the child */
     handle_t http;
     uint64_t seed;
     _Atomic uint64_t calls; /* made so far, by all children */

@@ -11,8 +11,22 @@
 #include <tess/stub/vspace.h>
 
 static const uint64_t forbidden[] = {
-    0, 8, 4088, 0x7000000000, USER_END - 8, USER_END, 1ull << 46, 0x7FFFFFFFFFF8, 0x800000000000, 0x123456789ABCDEF0,
-    0xFFFF800000000000, 0xFFFF000000000000, 0xFFFFFFC000000000, 0xFFFFFFFF80000000, 0xFFFFFFFF80100000, 0xFFFFFFFFFFFFFFF8,
+    0,
+    8,
+    4088,
+    0x7000000000,
+    USER_END - 8,
+    USER_END,
+    1ull << 46,
+    0x7FFFFFFFFFF8,
+    0x800000000000,
+    0x123456789ABCDEF0,
+    0xFFFF800000000000,
+    0xFFFF000000000000,
+    0xFFFFFFC000000000,
+    0xFFFFFFFF80000000,
+    0xFFFFFFFF80100000,
+    0xFFFFFFFFFFFFFFF8,
 };
 constexpr uint32_t FORBIDDEN = sizeof(forbidden) / sizeof(forbidden[0]);
 typedef void (*code_fn)(void);
@@ -103,8 +117,7 @@ static int32_t rights(uint64_t)
     uint64_t at;
     if (tess_untyped_create_memory(std_self.untyped, STD_PAGE, 0, &memory) != OK ||
         std_handle_copy(memory, MEMORY_RIGHT_READ | RIGHT_COPY | RIGHT_MINT, &weak) != OK ||
-        std_handle_mint(weak, RIGHTS_ALL, 0, &again) != OK ||
-        tess_memory_write(again, 0, (uint64_t)data, 8) != ERROR_MISSING_RIGHT ||
+        std_handle_mint(weak, RIGHTS_ALL, 0, &again) != OK || tess_memory_write(again, 0, (uint64_t)data, 8) != ERROR_MISSING_RIGHT ||
         tess_vspace_map(std_self.vspace, again, 0, STD_PAGE, 0, MAP_READ | MAP_WRITE, &at) != ERROR_MISSING_RIGHT ||
         tess_vspace_map(std_self.vspace, again, 0, STD_PAGE, 0, MAP_READ, &at) != OK ||
         tess_vspace_protect(std_self.vspace, at, STD_PAGE, MAP_READ | MAP_WRITE) == OK ||
@@ -126,10 +139,7 @@ static int32_t rights(uint64_t)
     return depth == 0 ? 0 : recurse(depth - 1) + block[0];
 }
 
-static int32_t deep_recursion(uint64_t)
-{
-    return recurse(1ull << 40) + STATUS_BREACH;
-}
+static int32_t deep_recursion(uint64_t) { return recurse(1ull << 40) + STATUS_BREACH; }
 
 /* Makes objects until there is no memory; then again after giving a few back. */
 static int32_t exhaust(uint64_t type)
@@ -144,9 +154,15 @@ static int32_t exhaust(uint64_t type)
             case 0: status = raw_call(OP_UNTYPED_CREATE_MEMORY, std_self.untyped, 0, words); break;
             case 1: status = raw_call(OP_UNTYPED_CREATE_VSPACE, std_self.untyped, 0, words); break;
             case 2: status = raw_call(OP_UNTYPED_CREATE_ENDPOINT, std_self.untyped, 0, words); break;
-            case 3: words[0] = 4096; status = raw_call(OP_UNTYPED_CREATE_CSPACE, std_self.untyped, 0, words); break;
+            case 3:
+                words[0] = 4096;
+                status = raw_call(OP_UNTYPED_CREATE_CSPACE, std_self.untyped, 0, words);
+                break;
             case 4: status = raw_call(OP_UNTYPED_CREATE_UNTYPED, std_self.untyped, 0, words); break;
-            default: words[0] = 3; status = raw_call(OP_UNTYPED_CREATE_CSPACE, std_self.untyped, 0, words); break;
+            default:
+                words[0] = 3;
+                status = raw_call(OP_UNTYPED_CREATE_CSPACE, std_self.untyped, 0, words);
+                break;
             }
             if (status != OK)
                 break;

@@ -138,7 +138,8 @@ status_t clone_start(struct clone *clone, const struct clone_args *args)
     if (status == OK) {
         const struct tess_bootstrap *bootstrap = std_bootstrap();
         uint64_t sp = bootstrap->stack_base + bootstrap->stack_size - 64 - RETURN_ADDRESS_BYTES;
-        status = tess_thread_start(clone->thread, (uint64_t)child_main, sp, (uint64_t)args->fn, args->argument, (uint64_t)tess_thread_block());
+        status =
+            tess_thread_start(clone->thread, (uint64_t)child_main, sp, (uint64_t)args->fn, args->argument, (uint64_t)tess_thread_block());
     }
     if (status != OK)
         clone_end(clone);

@@ -21,32 +21,36 @@ static bool calls_work(void)
 }
 
 #if defined(__x86_64__)
-#define PRIVILEGED(X)                                                                                                              \
-    X("hlt") X("cli") X("sti") X("clts") X("invd") X("wbinvd") X("swapgs") X("sysretq") X("int $0x20") X("int $0x08")              \
-    X("int3") X("ud2") X("int $0x80") X("sysenter")                                                                                \
-    X("xorl %%eax, %%eax\nmovq %%rax, %%cr3") X("xorl %%eax, %%eax\nmovq %%rax, %%cr0") X("movq %%cr4, %%rax")                      \
-    X("movq %%rax, %%dr7") X("movl $0xC0000082, %%ecx\nrdmsr") X("movl $0xC0000082, %%ecx\nwrmsr")                                  \
-    X("invlpg (%%rsp)") X("lgdt (%%rsp)") X("lidt (%%rsp)") X("lldt %%ax") X("ltr %%ax") X("lmsw %%ax")                             \
-    X("movw $0x64, %%dx\ninb %%dx, %%al") X("movw $0xCF9, %%dx\nmovb $6, %%al\noutb %%al, %%dx")                                    \
-    X("movw $0xF4, %%dx\noutb %%al, %%dx") X("movl $8, %%eax\nmovw %%ax, %%ss") X("movl $16, %%eax\nmovw %%ax, %%ds")               \
-    X("pushq $8\nleaq 1f(%%rip), %%rax\npushq %%rax\nlretq\n1:") X("pushq $16\npushq %%rsp\npushq $2\npushq $8\npushq $0\niretq")   \
-    X("pushfq\norq $0x100, (%%rsp)\npopfq\nnop\nnop") X("movl $0, %%ecx\nxsetbv") X("addps %%xmm0, %%xmm0") X("fninit")
+#define PRIVILEGED(X)                                                                                                                      \
+    X("hlt")                                                                                                                               \
+    X("cli") X("sti") X("clts") X("invd") X("wbinvd") X("swapgs") X("sysretq") X("int $0x20") X("int $0x08") X("int3") X("ud2")            \
+        X("int $0x80") X("sysenter") X("xorl %%eax, %%eax\nmovq %%rax, %%cr3") X("xorl %%eax, %%eax\nmovq %%rax, %%cr0")                   \
+            X("movq %%cr4, %%rax") X("movq %%rax, %%dr7") X("movl $0xC0000082, %%ecx\nrdmsr") X("movl $0xC0000082, %%ecx\nwrmsr")          \
+                X("invlpg (%%rsp)") X("lgdt (%%rsp)") X("lidt (%%rsp)") X("lldt %%ax") X("ltr %%ax") X("lmsw %%ax")                        \
+                    X("movw $0x64, %%dx\ninb %%dx, %%al") X("movw $0xCF9, %%dx\nmovb $6, %%al\noutb %%al, %%dx")                           \
+                        X("movw $0xF4, %%dx\noutb %%al, %%dx") X("movl $8, %%eax\nmovw %%ax, %%ss") X("movl $16, %%eax\nmovw %%ax, %%ds")  \
+                            X("pushq $8\nleaq 1f(%%rip), %%rax\npushq %%rax\nlretq\n1:")                                                   \
+                                X("pushq $16\npushq %%rsp\npushq $2\npushq $8\npushq $0\niretq")                                           \
+                                    X("pushfq\norq $0x100, (%%rsp)\npopfq\nnop\nnop") X("movl $0, %%ecx\nxsetbv")                          \
+                                        X("addps %%xmm0, %%xmm0") X("fninit")
 #elif defined(__aarch64__)
-#define PRIVILEGED(X)                                                                                                              \
-    X("msr daifset, #15") X("msr spsel, #1") X("mrs x0, sctlr_el1") X("msr ttbr0_el1, xzr") X("msr ttbr1_el1, xzr")                  \
-    X("msr vbar_el1, xzr") X("msr tcr_el1, xzr") X("msr elr_el1, xzr") X("tlbi vmalle1") X("eret") X("hvc #0") X("smc #0")           \
-    X("brk #7") X(".inst 0") X("ic iallu") X("mrs x0, esr_el1") X("msr cntp_ctl_el0, xzr") X("msr cntkctl_el1, xzr")                 \
-    X("msr tpidr_el1, xzr") X("mrs x0, mpidr_el1") X("msr sp_el0, xzr") X(".inst 0x4E20D400") X("at s1e1r, x0")              \
-    X("msr pmcr_el0, xzr") X("hlt #0") X("dc isw, xzr") X("msr cpacr_el1, xzr") X("msr oslar_el1, xzr")
+#define PRIVILEGED(X)                                                                                                                      \
+    X("msr daifset, #15")                                                                                                                  \
+    X("msr spsel, #1") X("mrs x0, sctlr_el1") X("msr ttbr0_el1, xzr") X("msr ttbr1_el1, xzr") X("msr vbar_el1, xzr") X("msr tcr_el1, xzr") \
+        X("msr elr_el1, xzr") X("tlbi vmalle1") X("eret") X("hvc #0") X("smc #0") X("brk #7") X(".inst 0") X("ic iallu")                   \
+            X("mrs x0, esr_el1") X("msr cntp_ctl_el0, xzr") X("msr cntkctl_el1, xzr") X("msr tpidr_el1, xzr") X("mrs x0, mpidr_el1")       \
+                X("msr sp_el0, xzr") X(".inst 0x4E20D400") X("at s1e1r, x0") X("msr pmcr_el0, xzr") X("hlt #0") X("dc isw, xzr")           \
+                    X("msr cpacr_el1, xzr") X("msr oslar_el1, xzr")
 #else
-#define PRIVILEGED(X)                                                                                                              \
-    X("csrr a0, sstatus") X("csrw sstatus, zero") X("csrw satp, zero") X("csrw stvec, zero") X("csrw sscratch, zero")                \
-    X("csrw sepc, zero") X("csrw sie, zero") X("sfence.vma") X("sret") X("mret") X("ebreak") X("unimp")                              \
-    X("csrr a0, mstatus") X("csrw mtvec, zero") X("csrr a0, mhartid") X("csrw medeleg, zero") X("csrw stimecmp, zero")               \
-    X(".word 0x00053007") X(".word 0x02000053") X("csrw fcsr, zero") X("csrw scounteren, zero") X(".word 0xFFFFFFFF")
+#define PRIVILEGED(X)                                                                                                                      \
+    X("csrr a0, sstatus")                                                                                                                  \
+    X("csrw sstatus, zero") X("csrw satp, zero") X("csrw stvec, zero") X("csrw sscratch, zero") X("csrw sepc, zero") X("csrw sie, zero")   \
+        X("sfence.vma") X("sret") X("mret") X("ebreak") X("unimp") X("csrr a0, mstatus") X("csrw mtvec, zero") X("csrr a0, mhartid")       \
+            X("csrw medeleg, zero") X("csrw stimecmp, zero") X(".word 0x00053007") X(".word 0x02000053") X("csrw fcsr, zero")              \
+                X("csrw scounteren, zero") X(".word 0xFFFFFFFF")
 #endif
 
-#define CASE(text)                                                                                                                 \
+#define CASE(text)                                                                                                                         \
     case __COUNTER__ - FIRST: __asm__ volatile(text : : : "memory" CLOBBERS); break;
 #define ONE(text) +1
 constexpr uint32_t PRIVILEGED_COUNT = 0 PRIVILEGED(ONE);
@@ -113,7 +117,9 @@ static int32_t odd_state(uint64_t i)
     case 4: __asm__ volatile("movl $0x23, %%eax\nmovw %%ax, %%gs" : : : "rax", "memory"); break;
     default: { /* trap flag over the system call */
         uint64_t op = OP_CSPACE_INFO, handle = std_self.cspace;
-        __asm__ volatile("pushfq\norq $0x100, (%%rsp)\npopfq\nsyscall\n" : "+a"(op), "+D"(handle) : "S"(0ull)
+        __asm__ volatile("pushfq\norq $0x100, (%%rsp)\npopfq\nsyscall\n"
+                         : "+a"(op), "+D"(handle)
+                         : "S"(0ull)
                          : "rcx", "r11", "rdx", "r8", "r9", "r10", "memory");
         break;
     }
@@ -125,7 +131,9 @@ static int32_t odd_state(uint64_t i)
         register uint64_t handle __asm__("x1") = std_self.cspace;
         register uint64_t aux __asm__("x2") = 0;
         __asm__ volatile("mov x19, sp\nmov x20, #3\nmov sp, x20\nsvc #0\nmov sp, x19"
-                         : "+r"(op), "+r"(handle), "+r"(aux) : : "x3", "x4", "x5", "x6", "x19", "x20", "memory");
+                         : "+r"(op), "+r"(handle), "+r"(aux)
+                         :
+                         : "x3", "x4", "x5", "x6", "x19", "x20", "memory");
         break;
     }
     case 1: __asm__ volatile("svc #77" : : : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "memory"); break;
@@ -136,7 +144,9 @@ static int32_t odd_state(uint64_t i)
         register uint64_t handle __asm__("x1") = std_self.cspace;
         register uint64_t aux __asm__("x2") = 0;
         __asm__ volatile("mov x19, #-4096\nmsr tpidr_el0, x19\nsvc #0\nmsr tpidr_el0, %3"
-                         : "+r"(op), "+r"(handle), "+r"(aux) : "r"(tls) : "x3", "x4", "x5", "x6", "x19", "memory");
+                         : "+r"(op), "+r"(handle), "+r"(aux)
+                         : "r"(tls)
+                         : "x3", "x4", "x5", "x6", "x19", "memory");
         break;
     }
     }
@@ -146,14 +156,22 @@ static int32_t odd_state(uint64_t i)
     register uint64_t aux __asm__("a2") = 0;
     switch (i) {
     case 0:
-        __asm__ volatile("mv s2, sp\nli sp, 3\necall\nmv sp, s2" : "+r"(op), "+r"(handle), "+r"(aux) : : "a3", "a4", "a5", "a6", "s2", "memory");
+        __asm__ volatile("mv s2, sp\nli sp, 3\necall\nmv sp, s2"
+                         : "+r"(op), "+r"(handle), "+r"(aux)
+                         :
+                         : "a3", "a4", "a5", "a6", "s2", "memory");
         break;
     case 1: /* tp and gp, which a kernel may take for its own */
         __asm__ volatile("mv s2, tp\nmv s3, gp\nli tp, -4096\nli gp, -8\necall\nmv tp, s2\nmv gp, s3"
-                         : "+r"(op), "+r"(handle), "+r"(aux) : : "a3", "a4", "a5", "a6", "s2", "s3", "memory");
+                         : "+r"(op), "+r"(handle), "+r"(aux)
+                         :
+                         : "a3", "a4", "a5", "a6", "s2", "s3", "memory");
         break;
     default:
-        __asm__ volatile("mv s2, tp\nli tp, 0\necall\nmv tp, s2" : "+r"(op), "+r"(handle), "+r"(aux) : : "a3", "a4", "a5", "a6", "s2", "memory");
+        __asm__ volatile("mv s2, tp\nli tp, 0\necall\nmv tp, s2"
+                         : "+r"(op), "+r"(handle), "+r"(aux)
+                         :
+                         : "a3", "a4", "a5", "a6", "s2", "memory");
         break;
     }
 #endif

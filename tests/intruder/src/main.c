@@ -35,7 +35,8 @@ static void attack_end(const struct attack *attack, uint64_t argument, struct cl
 {
     uint32_t cause;
     int32_t code;
-    status_t status = tess_process_wait(clone->process, &cause, &code, time_after_ns(attack->end == ENDS_KILLED ? NS_PER_S / 20 : PATIENCE_NS));
+    status_t status =
+        tess_process_wait(clone->process, &cause, &code, time_after_ns(attack->end == ENDS_KILLED ? NS_PER_S / 20 : PATIENCE_NS));
     if (status == ERROR_TIMED_OUT) {
         if (attack->end != ENDS_KILLED)
             fail("%s %llu did not end", attack->name, (unsigned long long)argument);
@@ -96,14 +97,16 @@ static void run_random(uint64_t wanted, uint64_t seed)
     for (uint32_t round = 0; atomic_load(&shared->calls) < shared->calls_wanted; round++) {
         uint64_t own = hash_u64(seed + round);
         struct clone clone;
-        struct clone_args args = {.fn = random_calls, .argument = own, .untyped_bytes = CHILD_BYTES, .has_http = true, .has_log = round % 8 == 0};
+        struct clone_args args = {
+            .fn = random_calls, .argument = own, .untyped_bytes = CHILD_BYTES, .has_http = true, .has_log = round % 8 == 0};
         if (!start(&clone, &args))
             return;
         random_end(&clone, own);
         clone_end(&clone);
         if (atomic_load(&shared->calls) - reported >= wanted / 10) {
             reported = atomic_load(&shared->calls);
-            log_info("%llu calls, %u children, %u died of a fault, %u were stuck", (unsigned long long)reported, child_count, fault_count, stuck_count);
+            log_info("%llu calls, %u children, %u died of a fault, %u were stuck", (unsigned long long)reported, child_count, fault_count,
+                     stuck_count);
         }
     }
 }

@@ -32,15 +32,9 @@ uint64_t random_next(uint64_t *state)
     return x * 0x2545F4914F6CDD1Dull;
 }
 
-static uint64_t below(uint64_t limit)
-{
-    return (random_next(&seed) >> 16) % limit;
-}
+static uint64_t below(uint64_t limit) { return (random_next(&seed) >> 16) % limit; }
 
-static bool one_in(uint64_t count)
-{
-    return below(count) == 0;
-}
+static bool one_in(uint64_t count) { return below(count) == 0; }
 
 status_t raw_call(uint64_t op, handle_t handle, uint64_t aux, uint64_t words[MESSAGE_WORDS])
 {
@@ -83,8 +77,23 @@ static void pool_refresh(void)
 
 static uint64_t garbage(void)
 {
-    static const uint64_t edges[] = {0, 1, 2, 4095, 4096, 8192, 1ull << 20, 1ull << 32, USER_END - 4096, USER_END, 1ull << 47,
-                                     0x7FFFFFFFFFFF, 0xFFFF800000000000, 0xFFFFFFFF80000000, ~0ull, ~0ull - 4095, 1ull << 63};
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     2,
+                                     4095,
+                                     4096,
+                                     8192,
+                                     1ull << 20,
+                                     1ull << 32,
+                                     USER_END - 4096,
+                                     USER_END,
+                                     1ull << 47,
+                                     0x7FFFFFFFFFFF,
+                                     0xFFFF800000000000,
+                                     0xFFFFFFFF80000000,
+                                     ~0ull,
+                                     ~0ull - 4095,
+                                     1ull << 63};
     switch (below(5)) {
     case 0: return edges[below(ARRAY_LENGTH(edges))];
     case 1: return edges[below(ARRAY_LENGTH(edges))] + below(64) - 32;
@@ -106,8 +115,8 @@ static handle_t some_handle(uint32_t type)
     }
     handle_t handle = pool[below(POOL)].handle;
     switch (below(4)) {
-    case 0: return handle ^ 1ull << below(64);              /* forged */
-    case 1: return handle - (1ull << 32) * (1 + below(3));  /* as it was before */
+    case 0: return handle ^ 1ull << below(64);             /* forged */
+    case 1: return handle - (1ull << 32) * (1 + below(3)); /* as it was before */
     case 2: return garbage();
     default: return handle;
     }
@@ -150,24 +159,19 @@ static bool is_suicide(const struct method *method, handle_t handle, const uint6
 {
     switch (op_make(method->interface, method->number, 0, 0, 0) & 0xFFFF) {
     case OP_PROCESS_EXIT & 0xFFFF:
-    case OP_PROCESS_KILL & 0xFFFF:
-        return is_own(handle, OBJECT_PROCESS);
+    case OP_PROCESS_KILL & 0xFFFF: return is_own(handle, OBJECT_PROCESS);
     case OP_THREAD_EXIT & 0xFFFF:
-    case OP_THREAD_SUSPEND & 0xFFFF:
-        return is_own(handle, OBJECT_THREAD);
-    case OP_THREAD_START & 0xFFFF:
-        return true; /* anywhere: it dies of a fault */
+    case OP_THREAD_SUSPEND & 0xFFFF: return is_own(handle, OBJECT_THREAD);
+    case OP_THREAD_START & 0xFFFF: return true; /* anywhere: it dies of a fault */
     case OP_VSPACE_UNMAP & 0xFFFF:
-    case OP_VSPACE_PROTECT & 0xFFFF:
-        return is_own(handle, OBJECT_VSPACE) && words[0] < 0x3000000000;
+    case OP_VSPACE_PROTECT & 0xFFFF: return is_own(handle, OBJECT_VSPACE) && words[0] < 0x3000000000;
     case OP_LOG_APPEND & 0xFFFF:
         if (is_own(handle, OBJECT_LOG) && shared->appends_left > 0) {
             shared->appends_left--;
             return false;
         }
         return true;
-    default:
-        return false;
+    default: return false;
     }
 }
 

@@ -19,10 +19,7 @@ struct job {
 extern const struct job jobs[];
 extern const uint32_t job_count;
 
-static inline uint64_t any(struct worker *worker, uint64_t limit)
-{
-    return random_next(&worker->seed) % limit;
-}
+static inline uint64_t any(struct worker *worker, uint64_t limit) { return random_next(&worker->seed) % limit; }
 
 /* The keeper's echo server: a ring with late answers (churn.c). */
 void server_open(void);

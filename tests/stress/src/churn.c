@@ -1,6 +1,6 @@
 /* The jobs. Each step makes its own things, uses them against the others' scheduling, and takes them away in one way or another. */
-#include <stress.h>
 #include <std/ring.h>
+#include <stress.h>
 #include <tess/string.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>
@@ -83,8 +83,8 @@ static void call_once(handle_t endpoint, uint64_t *seed)
     struct tess_message_page *page = tess_message_page();
     uint32_t words = 1 + (uint32_t)(random_next(seed) % 12), handles = words <= 8 ? (uint32_t)(random_next(seed) % 3) : 0, mask = 0;
     uint64_t word = random_next(seed) >> 8;
-    struct tess_regs regs = {.handle = endpoint, .aux = time_after_ns(random_next(seed) % 4 == 0 ? random_next(seed) % 100'000 : 2 * NS_PER_S),
-                             .word = {word}};
+    struct tess_regs regs = {
+        .handle = endpoint, .aux = time_after_ns(random_next(seed) % 4 == 0 ? random_next(seed) % 100'000 : 2 * NS_PER_S), .word = {word}};
     handle_t sent[2] = {HANDLE_NONE, HANDLE_NONE};
     for (uint32_t i = 0; i < handles; i++) {
         if (tess_untyped_create_event(std_self.untyped, &sent[i]) != OK)
@@ -97,8 +97,8 @@ static void call_once(handle_t endpoint, uint64_t *seed)
     status_t status = tess_invoke(&regs);
     if (status == OK && is_call)
         EXPECT_EQUAL(regs.word[0], word + 1);
-    EXPECT(status == OK || status == ERROR_TIMED_OUT || status == ERROR_INTERRUPTED || status == ERROR_PEER_DIED || status == ERROR_NO_HANDLES ||
-           status == ERROR_STALE_HANDLE || status == ERROR_NO_MEMORY);
+    EXPECT(status == OK || status == ERROR_TIMED_OUT || status == ERROR_INTERRUPTED || status == ERROR_PEER_DIED ||
+           status == ERROR_NO_HANDLES || status == ERROR_STALE_HANDLE || status == ERROR_NO_MEMORY);
     for (uint32_t i = 0; i < handles; i++)
         std_handle_delete(sent[i]); /* stale when it was moved */
 }
@@ -173,8 +173,10 @@ static void children(struct worker *worker)
 {
     static const char *const names[] = {"idle", "busy", "caller", "threads", "crash"};
     struct child child;
-    struct child_args args = {.role = names[any(worker, 5)], .untyped_bytes = 768 << 10,
-                              .handles = {{"endpoint", client_endpoint, RIGHTS_ALL, false}}, .handle_count = 1};
+    struct child_args args = {.role = names[any(worker, 5)],
+                              .untyped_bytes = 768 << 10,
+                              .handles = {{"endpoint", client_endpoint, RIGHTS_ALL, false}},
+                              .handle_count = 1};
     uint32_t cause;
     int32_t status;
     if (!child_start(&child, &args))
@@ -187,17 +189,12 @@ static void children(struct worker *worker)
         EXPECT(status == OK || status == ERROR_ALREADY);
         EXPECT_OK(tess_process_wait(child.spawned.process, &cause, &status, time_after_ns(30 * NS_PER_S)));
         break;
-    case 1:
-        status = tess_thread_suspend(child.spawned.thread);
-        break;
+    case 1: status = tess_thread_suspend(child.spawned.thread); break;
     case 2:
         handle_destroy(child.spawned.vspace); /* the ground under its feet */
         break;
-    case 3:
-        handle_destroy(child.spawned.cspace);
-        break;
-    default:
-        break;
+    case 3: handle_destroy(child.spawned.cspace); break;
+    default: break;
     }
     child_end(&child);
 }
@@ -231,24 +228,15 @@ static void threads(struct worker *worker)
     for (uint32_t i = 0; i < 40; i++) {
         status_t status = OK;
         switch (any(worker, 6)) {
-        case 0:
-            EXPECT_OK(tess_thread_interrupt(thread.thread));
-            break;
-        case 1:
-            EXPECT_OK(tess_thread_set_affinity(thread.thread, 1ull << any(worker, guest.cpu_count)));
-            break;
+        case 0: EXPECT_OK(tess_thread_interrupt(thread.thread)); break;
+        case 1: EXPECT_OK(tess_thread_set_affinity(thread.thread, 1ull << any(worker, guest.cpu_count))); break;
         case 2:
             status = is_suspended ? tess_thread_resume(thread.thread) : tess_thread_suspend(thread.thread);
             is_suspended = !is_suspended;
             break;
-        case 3:
-            EXPECT_OK(tess_event_set(victim.event, 1 + any(worker, 3)));
-            break;
-        case 4:
-            EXPECT_OK(tess_thread_yield(worker->thread.thread));
-            break;
-        default:
-            sleep_ns(any(worker, 200 * NS_PER_US));
+        case 3: EXPECT_OK(tess_event_set(victim.event, 1 + any(worker, 3))); break;
+        case 4: EXPECT_OK(tess_thread_yield(worker->thread.thread)); break;
+        default: sleep_ns(any(worker, 200 * NS_PER_US));
         }
         EXPECT_STATUS(status, OK);
     }
@@ -351,9 +339,7 @@ static void revokes(struct worker *worker)
         EXPECT_EQUAL(used, 0);
         handle_drop(root);
         break;
-    case 1:
-        handle_destroy(root);
-        break;
+    case 1: handle_destroy(root); break;
     default:
         for (uint32_t i = 0; i < ARRAY_LENGTH(tree); i++)
             std_handle_delete(tree[i]);
@@ -395,9 +381,7 @@ static void rings(struct worker *worker)
             EXPECT(status == OK || status == ERROR_NO_SPACE);
             break;
         }
-        case 4:
-            EXPECT_OK(tess_event_set(events[any(worker, 3)], any(worker, 8)));
-            break;
+        case 4: EXPECT_OK(tess_event_set(events[any(worker, 3)], any(worker, 8))); break;
         default:
             status = std_ring_wait(&ring, &completion, time_after_ns(any(worker, 500 * NS_PER_US)));
             EXPECT(status == OK || status == ERROR_TIMED_OUT);
@@ -419,7 +403,17 @@ static void sleeps(struct worker *worker)
 }
 
 const struct job jobs[] = {
-    {"calls", calls},           {"calls", calls},   {"badges", badges}, {"children", children}, {"children", children}, {"threads", threads},
-    {"short_lives", short_lives}, {"memory", memory}, {"memory", memory}, {"revokes", revokes},   {"rings", rings},       {"sleeps", sleeps},
+    {"calls", calls},
+    {"calls", calls},
+    {"badges", badges},
+    {"children", children},
+    {"children", children},
+    {"threads", threads},
+    {"short_lives", short_lives},
+    {"memory", memory},
+    {"memory", memory},
+    {"revokes", revokes},
+    {"rings", rings},
+    {"sleeps", sleeps},
 };
 const uint32_t job_count = ARRAY_LENGTH(jobs);

@@ -26,8 +26,8 @@
 
 enum : uint64_t { BIT_DOORBELL = 1, BIT_LOG = 2, BIT_AGAIN = 4 };
 static constexpr uint32_t DOORBELL_INDEX = 0;
-static constexpr uint32_t TYPED_BYTES = 256;  /* kept for a client that is not there yet, or is slow */
-static constexpr uint32_t WORK_BYTES = 1024;  /* sent in one go */
+static constexpr uint32_t TYPED_BYTES = 256; /* kept for a client that is not there yet, or is slow */
+static constexpr uint32_t WORK_BYTES = 1024; /* sent in one go */
 static constexpr uint32_t NAMES = 16;
 
 static struct loop loop;
@@ -55,7 +55,10 @@ static struct records {
     uint64_t cursor, since_ns; /* what is older was shown by the kernel itself */
     alignas(8) uint8_t buffer[2048];
     uint32_t at, size;
-    struct { uint64_t id; char name[NAME_BYTES]; } names[NAMES];
+    struct {
+        uint64_t id;
+        char name[NAME_BYTES];
+    } names[NAMES];
     uint32_t next_name;
 } records;
 
@@ -73,8 +76,7 @@ static const char *process_name(uint64_t id)
         }
     }
     struct tess_process_info info;
-    if (records.system == HANDLE_NONE ||
-        tess_system_process_next(records.system, id - 1, (uint64_t)&info) != OK || info.id != id) {
+    if (records.system == HANDLE_NONE || tess_system_process_next(records.system, id - 1, (uint64_t)&info) != OK || info.id != id) {
         return nullptr;
     }
     uint32_t slot = records.next_name++ % NAMES;
@@ -92,8 +94,8 @@ static bool has_record(void)
     if (records.at >= records.size) {
         uint64_t size, lost;
         records.at = records.size = 0;
-        if (tess_log_drain(records.log, records.cursor, (uint64_t)records.buffer, sizeof(records.buffer), &records.cursor, &size,
-                           &lost) != OK) {
+        if (tess_log_drain(records.log, records.cursor, (uint64_t)records.buffer, sizeof(records.buffer), &records.cursor, &size, &lost) !=
+            OK) {
             return false;
         }
         records.size = (uint32_t)min_u64(size, sizeof(records.buffer));
@@ -235,23 +237,27 @@ static void on_client_event_death(struct loop_watch *watch, uint64_t bits, statu
     }
 }
 
-static status_t attach(void *context, struct tess_call *call, uint32_t rx_bytes, uint32_t tx_bytes, uint32_t client_bit,
-                       handle_t memory, handle_t event, uint32_t *out_doorbell_bit, handle_t *out_doorbell)
+static status_t attach(void *context, struct tess_call *call, uint32_t rx_bytes, uint32_t tx_bytes, uint32_t client_bit, handle_t memory,
+                       handle_t event, uint32_t *out_doorbell_bit, handle_t *out_doorbell)
 {
     (void)context;
     uint64_t size = socket_queue_memory_size(rx_bytes, tx_bytes), memory_size, pages, badge, id;
     uint32_t flags, is_device, type, rights;
-    if (size == 0 || client_bit > 63 || tess_memory_info(memory, &memory_size, &pages, &flags, &is_device) != OK ||
-        memory_size < size || is_device || tess_cspace_inspect(std_self.cspace, event, &type, &rights, &badge, &id) != OK ||
-        type != OBJECT_EVENT || (rights & EVENT_RIGHT_SIGNAL) == 0) {
+    if (size == 0 || client_bit > 63 || tess_memory_info(memory, &memory_size, &pages, &flags, &is_device) != OK || memory_size < size ||
+        is_device || tess_cspace_inspect(std_self.cspace, event, &type, &rights, &badge, &id) != OK || type != OBJECT_EVENT ||
+        (rights & EVENT_RIGHT_SIGNAL) == 0) {
         return ERROR_BAD_ARGUMENT;
     }
     if (client.is_attached && client.badge != call->badge) {
         return ERROR_BUSY;
     }
     detach();
-    client = (struct client){.badge = call->badge, .event_bits = UINT64_C(1) << client_bit, .memory = memory, .event = event,
-                             .size = align_up(size, STD_PAGE), .death = {.fn = on_client_event_death}};
+    client = (struct client){.badge = call->badge,
+                             .event_bits = UINT64_C(1) << client_bit,
+                             .memory = memory,
+                             .event = event,
+                             .size = align_up(size, STD_PAGE),
+                             .death = {.fn = on_client_event_death}};
     status_t status = std_map(memory, 0, client.size, MAP_READ | MAP_WRITE, &client.address);
     if (status != OK) {
         return status == ERROR_NO_MEMORY ? status : ERROR_BAD_ARGUMENT;

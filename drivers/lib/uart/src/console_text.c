@@ -12,10 +12,7 @@ static void put(struct console_text *text, const void *data, uint32_t size)
     }
 }
 
-static void put_text(struct console_text *text, const char *string)
-{
-    put(text, string, (uint32_t)strlen(string));
-}
+static void put_text(struct console_text *text, const char *string) { put(text, string, (uint32_t)strlen(string)); }
 
 void console_text_client(struct console_text *text, const uint8_t *data, uint32_t size)
 {
@@ -59,8 +56,8 @@ void console_text_record(struct console_text *text, const struct console_record 
     char prefix[64];
     uint64_t us = record->time_ns / 1000;
     if (record->name != nullptr) {
-        fmt_print(prefix, sizeof(prefix), "[%4llu.%06llu] %.16s: ", (unsigned long long)(us / 1000000),
-                  (unsigned long long)(us % 1000000), record->name);
+        fmt_print(prefix, sizeof(prefix), "[%4llu.%06llu] %.16s: ", (unsigned long long)(us / 1000000), (unsigned long long)(us % 1000000),
+                  record->name);
     } else {
         fmt_print(prefix, sizeof(prefix), "[%4llu.%06llu] ", (unsigned long long)(us / 1000000), (unsigned long long)(us % 1000000));
     }

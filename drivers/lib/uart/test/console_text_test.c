@@ -15,15 +15,12 @@ static const char *drain(void)
     return out;
 }
 
-static void client(const char *string)
-{
-    console_text_client(&text, (const uint8_t *)string, (uint32_t)strlen(string));
-}
+static void client(const char *string) { console_text_client(&text, (const uint8_t *)string, (uint32_t)strlen(string)); }
 
 static void record(const char *name, const char *message)
 {
-    console_text_record(&text, &(struct console_record){
-                                   .time_ns = 1'234'567'890, .name = name, .message = message, .size = (uint32_t)strlen(message)});
+    console_text_record(
+        &text, &(struct console_record){.time_ns = 1'234'567'890, .name = name, .message = message, .size = (uint32_t)strlen(message)});
 }
 
 int main(void)

@@ -23,8 +23,8 @@ static constexpr uint64_t RESET_NS = NS_PER_S;
 static constexpr uint64_t ABANDON_NS = 60 * NS_PER_S;
 
 /* The device's registers of one kind: `minimum` bytes or more, mapped. */
-static status_t map_capability(struct virtio_device *dev, uint32_t kind, uint32_t minimum, uint8_t **out_address,
-                               uint32_t *out_size, uint32_t *out_multiplier)
+static status_t map_capability(struct virtio_device *dev, uint32_t kind, uint32_t minimum, uint8_t **out_address, uint32_t *out_size,
+                               uint32_t *out_multiplier)
 {
     uint32_t bar, offset, size;
     status_t status = tess_device_virtio_capability(dev->device, kind, &bar, &offset, &size, out_multiplier, time_after_ns(CALL_NS));
@@ -57,8 +57,8 @@ static status_t map_capability(struct virtio_device *dev, uint32_t kind, uint32_
 status_t virtio_device_open(struct virtio_device *dev, handle_t device)
 {
     *dev = (struct virtio_device){.device = device};
-    status_t status = tess_device_claim(device, &dev->vendor, &dev->device_id, &dev->bdf, &dev->unit, &dev->interrupt, &dev->dma,
-                                        time_after_ns(CALL_NS));
+    status_t status =
+        tess_device_claim(device, &dev->vendor, &dev->device_id, &dev->bdf, &dev->unit, &dev->interrupt, &dev->dma, time_after_ns(CALL_NS));
     uint8_t *address = nullptr;
     uint32_t size, ignored;
     if (status == OK) {
@@ -220,7 +220,4 @@ bool virtio_device_config(struct virtio_device *dev, uint32_t offset, void *buff
     return false;
 }
 
-bool virtio_device_is_broken(const struct virtio_device *dev)
-{
-    return (dev->common->device_status & STATUS_NEEDS_RESET) != 0;
-}
+bool virtio_device_is_broken(const struct virtio_device *dev) { return (dev->common->device_status & STATUS_NEEDS_RESET) != 0; }

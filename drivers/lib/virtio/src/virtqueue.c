@@ -5,10 +5,7 @@
 static constexpr uint16_t AVAIL_NO_INTERRUPT = 1;
 static constexpr uint16_t USED_NO_NOTIFY = 1;
 
-static size_t avail_offset(uint16_t size)
-{
-    return (size_t)size * sizeof(struct virtqueue_desc);
-}
+static size_t avail_offset(uint16_t size) { return (size_t)size * sizeof(struct virtqueue_desc); }
 
 static size_t used_offset(uint16_t size)
 {
@@ -21,15 +18,9 @@ size_t virtqueue_memory_size(uint16_t size)
     return align_up(used_offset(size) + used, 16);
 }
 
-static _Atomic uint16_t *used_event(struct virtqueue *q)
-{
-    return &q->avail->ring[q->size];
-}
+static _Atomic uint16_t *used_event(struct virtqueue *q) { return &q->avail->ring[q->size]; }
 
-static _Atomic uint16_t *avail_event(struct virtqueue *q)
-{
-    return (_Atomic uint16_t *)(void *)&q->used->ring[q->size];
-}
+static _Atomic uint16_t *avail_event(struct virtqueue *q) { return (_Atomic uint16_t *)(void *)&q->used->ring[q->size]; }
 
 void virtqueue_init(struct virtqueue *q, uint16_t size, void *memory, uint64_t device_address, bool has_event_index)
 {
@@ -56,12 +47,10 @@ bool virtqueue_add(struct virtqueue *q, const struct virtqueue_piece *pieces, ui
     }
     uint16_t head = q->free_head, last = head, at = head;
     for (uint16_t i = 0; i < count; i++) {
-        uint16_t flags = (uint16_t)((pieces[i].is_written_by_device ? VIRTQUEUE_DESC_WRITE : 0) |
-                                    (i + 1 < count ? VIRTQUEUE_DESC_NEXT : 0));
-        q->desc[at] = (struct virtqueue_desc){.address = pieces[i].address,
-                                              .length = pieces[i].length,
-                                              .flags = flags,
-                                              .next = i + 1 < count ? q->next[at] : (uint16_t)0};
+        uint16_t flags =
+            (uint16_t)((pieces[i].is_written_by_device ? VIRTQUEUE_DESC_WRITE : 0) | (i + 1 < count ? VIRTQUEUE_DESC_NEXT : 0));
+        q->desc[at] = (struct virtqueue_desc){
+            .address = pieces[i].address, .length = pieces[i].length, .flags = flags, .next = i + 1 < count ? q->next[at] : (uint16_t)0};
         last = at;
         at = q->next[at];
     }

@@ -11,10 +11,7 @@ struct device {
     uint16_t avail_index, used_index;
 };
 
-static _Atomic uint16_t *avail_event(struct virtqueue *q)
-{
-    return (_Atomic uint16_t *)(void *)&q->used->ring[q->size];
-}
+static _Atomic uint16_t *avail_event(struct virtqueue *q) { return (_Atomic uint16_t *)(void *)&q->used->ring[q->size]; }
 
 /* Takes the next request; returns its head, or -1. */
 static int device_take(struct device *d)
@@ -163,10 +160,10 @@ static void test_lying_device(void)
     CHECK(add(2, 5));
     virtqueue_publish(&q);
     int head = device_take(&device);
-    device_finish(&device, 1, 0);        /* second descriptor of the chain, no head */
-    device_finish(&device, 77, 0);       /* no such descriptor */
+    device_finish(&device, 1, 0);  /* second descriptor of the chain, no head */
+    device_finish(&device, 77, 0); /* no such descriptor */
     device_finish(&device, head, 10);
-    device_finish(&device, head, 10);    /* twice */
+    device_finish(&device, head, 10); /* twice */
     CHECK(virtqueue_take(&q, &cookie, &length) && cookie == 5);
     CHECK(!virtqueue_take(&q, &cookie, &length));
     CHECK(q.violations == 3 && virtqueue_in_flight(&q) == 0);

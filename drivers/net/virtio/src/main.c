@@ -124,7 +124,8 @@ static status_t attach_events(handle_t event, handle_t *out_doorbell)
     }
     status_t status = tess_untyped_create_event(std_self.untyped, &client.doorbell);
     if (status == OK) {
-        status = std_handle_mint(client.doorbell, EVENT_RIGHT_SIGNAL | RIGHT_COPY | RIGHT_MOVE | RIGHT_WATCH | RIGHT_INSPECT, 0, out_doorbell);
+        status =
+            std_handle_mint(client.doorbell, EVENT_RIGHT_SIGNAL | RIGHT_COPY | RIGHT_MOVE | RIGHT_WATCH | RIGHT_INSPECT, 0, out_doorbell);
     }
     if (status != OK) {
         return ERROR_NO_MEMORY;
@@ -234,9 +235,8 @@ int main(void)
         log_error("cannot start the card: %s", status_name(status));
         return 1;
     }
-    log_info("card %02x:%02x.%u, %02x:%02x:%02x:%02x:%02x:%02x, mtu %u, link %s", net.dev.bdf >> 8, net.dev.bdf >> 3 & 31,
-             net.dev.bdf & 7, net.mac[0], net.mac[1], net.mac[2], net.mac[3], net.mac[4], net.mac[5], net.mtu,
-             net.is_link_up ? "up" : "down");
+    log_info("card %02x:%02x.%u, %02x:%02x:%02x:%02x:%02x:%02x, mtu %u, link %s", net.dev.bdf >> 8, net.dev.bdf >> 3 & 31, net.dev.bdf & 7,
+             net.mac[0], net.mac[1], net.mac[2], net.mac[3], net.mac[4], net.mac[5], net.mtu, net.is_link_up ? "up" : "down");
     static struct loop_service service = {.dispatch = dispatch, .badge_gone = badge_gone};
     static struct loop_watch interrupt = {.fn = on_interrupt};
     status = loop_open(&loop, nullptr);

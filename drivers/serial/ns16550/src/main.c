@@ -94,7 +94,10 @@ int main(void)
     set(FIFO_CONTROL, FIFO_ENABLE);
     set(MODEM_CONTROL, MODEM_DTR_RTS_OUT2);
     transmit_interrupt(nullptr, false);
-    static const struct uart_operations operations = {.receive = receive, .transmit_room = transmit_room, .transmit = transmit,
-                                                      .transmit_interrupt = transmit_interrupt, .interrupted = interrupted};
+    static const struct uart_operations operations = {.receive = receive,
+                                                      .transmit_room = transmit_room,
+                                                      .transmit = transmit,
+                                                      .transmit_interrupt = transmit_interrupt,
+                                                      .interrupted = interrupted};
     return uart_serve(&operations, nullptr, &place);
 }

@@ -17,10 +17,7 @@ enum : uint32_t {
 static struct uart_place place;
 static uint32_t mask;
 
-static volatile uint32_t *reg(uint32_t offset)
-{
-    return (volatile uint32_t *)(volatile void *)(place.base + offset);
-}
+static volatile uint32_t *reg(uint32_t offset) { return (volatile uint32_t *)(volatile void *)(place.base + offset); }
 
 static bool receive(void *context, uint8_t *out_byte)
 {
@@ -72,7 +69,10 @@ int main(void)
     *reg(LEVELS) = 0; /* receive at 1/8, transmit at 1/8; the receive time-out covers single bytes */
     *reg(CONTROL) = *reg(CONTROL) | CONTROL_ENABLE;
     transmit_interrupt(nullptr, false);
-    static const struct uart_operations operations = {.receive = receive, .transmit_room = transmit_room, .transmit = transmit,
-                                                      .transmit_interrupt = transmit_interrupt, .interrupted = interrupted};
+    static const struct uart_operations operations = {.receive = receive,
+                                                      .transmit_room = transmit_room,
+                                                      .transmit = transmit,
+                                                      .transmit_interrupt = transmit_interrupt,
+                                                      .interrupted = interrupted};
     return uart_serve(&operations, nullptr, &place);
 }

@@ -4,10 +4,10 @@
  * which this header includes last, so that they see everything declared here. All run with interrupts off unless said otherwise. None may block, none allocates.
  */
 #pragma once
+#include <arch/frame.h> /* struct arch_frame: all user general registers, pc, sp, flags, TLS pointer. No FPU state. */
 #include <kernel/boot_info.h>
 #include <kernel/cpu.h>
 #include <kernel/types.h>
-#include <arch/frame.h> /* struct arch_frame: all user general registers, pc, sp, flags, TLS pointer. No FPU state. */
 
 /* ---- Boot -------------------------------------------------------------------------------------------------------
  * The entry stub (boot CPU) reaches C with: the kernel image mapped at KERNEL_BASE, an early direct map at DIRECT_MAP_BASE that
@@ -38,33 +38,38 @@ bool arch_cpu_start(struct cpu *cpu, paddr_t root);
 void arch_console_init(const struct boot_info *bi); /* early: physical UART through the early direct map or ports */
 void arch_console_remap(void);                      /* after final tables: device mapping made with mmio_map() */
 void arch_console_putc(char c);                     /* polled; waits for room a bounded time */
-enum arch_poweroff { ARCH_POWEROFF, ARCH_REBOOT, ARCH_EXIT_FAILURE /* panic: makes QEMU exit with a non-zero code where the machine can */ };
+enum arch_poweroff {
+    ARCH_POWEROFF,
+    ARCH_REBOOT,
+    ARCH_EXIT_FAILURE /* panic: makes QEMU exit with a non-zero code where the machine can */
+};
 [[noreturn]] void arch_power(enum arch_poweroff how);
-[[noreturn]] void arch_halt(void);                  /* this CPU, for ever, interrupts off */
+[[noreturn]] void arch_halt(void); /* this CPU, for ever, interrupts off */
 
 /* ---- Time: one monotonic counter, one one-shot timer per CPU ---------------------------------------------------- */
-void arch_time_init(const struct boot_info *bi);    /* boot CPU; calibrates in at most 2 ms where it must */
-void arch_timer_cpu_init(void);                     /* every CPU */
+void arch_time_init(const struct boot_info *bi); /* boot CPU; calibrates in at most 2 ms where it must */
+void arch_timer_cpu_init(void);                  /* every CPU */
 /* [inline] static inline uint64_t arch_counter(void);            raw counter, also readable by user code */
 /* [inline] static inline uint64_t arch_time_ns(void);            ns = counter * time_mult >> TIME_SHIFT (128-bit), 0 at the entry */
 constexpr uint32_t TIME_SHIFT = 32;
-extern uint64_t time_mult;         /* defined in kernel/time/clock.c, set by arch_time_init */
-extern uint64_t time_counter_base; /* there too; set by the entry stub: the counter at the kernel's first instruction */
-void arch_timer_set(uint64_t deadline_ns);          /* fires irq_timer() at or soon after; a past deadline fires at once; UINT64_MAX = off */
+extern uint64_t time_mult;                 /* defined in kernel/time/clock.c, set by arch_time_init */
+extern uint64_t time_counter_base;         /* there too; set by the entry stub: the counter at the kernel's first instruction */
+void arch_timer_set(uint64_t deadline_ns); /* fires irq_timer() at or soon after; a past deadline fires at once; UINT64_MAX = off */
 
 /* ---- Interrupts -------------------------------------------------------------------------------------------------
  * Sources: x86_64 GSI number; aarch64 INTID (SPI = 32 + n); riscv64 PLIC source. */
-void arch_irq_init(const struct boot_info *bi);     /* boot CPU: controller, everything masked */
-void arch_irq_cpu_init(void);                       /* every CPU, boot CPU too */
+void arch_irq_init(const struct boot_info *bi); /* boot CPU: controller, everything masked */
+void arch_irq_cpu_init(void);                   /* every CPU, boot CPU too */
 uint32_t arch_irq_source_count(void);
-bool arch_irq_configure(uint32_t source, bool is_level, bool is_active_low, uint32_t cpu_index); /* leaves it masked; false = no such source */
+bool arch_irq_configure(uint32_t source, bool is_level, bool is_active_low,
+                        uint32_t cpu_index); /* leaves it masked; false = no such source */
 void arch_irq_mask(uint32_t source);
 void arch_irq_unmask(uint32_t source);
-void arch_ipi_send(uint32_t cpu_index);             /* runs irq_ipi() there; may be coalesced */
+void arch_ipi_send(uint32_t cpu_index); /* runs irq_ipi() there; may be coalesced */
 /* Upcalls from the architecture's interrupt entry into the portable kernel: */
 void irq_timer(void);
 void irq_ipi(void);
-void irq_device(uint32_t source);                   /* the architecture has masked the source and finished (EOI) the interrupt */
+void irq_device(uint32_t source); /* the architecture has masked the source and finished (EOI) the interrupt */
 /* Waits for an interrupt with interrupts enabled, atomically (sti;hlt / wfi), handles it (from kernel mode), returns with
  * interrupts off. Also returns for spurious wake-ups. Sets nothing in cpu. */
 void arch_idle(void);
@@ -83,16 +88,19 @@ void arch_idle(void);
  * functions preserve need not be restored, nor TLS pointer and flags. */
 struct thread *kernel_syscall(struct thread *current);
 enum fault_kind : uint32_t {
-    FAULT_PAGE = 1,     /* address valid; is_write / is_execute say which access */
-    FAULT_ILLEGAL,      /* undefined or privileged instruction, unknown system-call number is NOT this */
-    FAULT_BREAKPOINT, FAULT_ALIGNMENT, FAULT_ARITHMETIC, FAULT_FPU,
-    FAULT_GENERAL,      /* anything else (x86_64 #GP, #SS, bus errors) */
+    FAULT_PAGE = 1, /* address valid; is_write / is_execute say which access */
+    FAULT_ILLEGAL,  /* undefined or privileged instruction, unknown system-call number is NOT this */
+    FAULT_BREAKPOINT,
+    FAULT_ALIGNMENT,
+    FAULT_ARITHMETIC,
+    FAULT_FPU,
+    FAULT_GENERAL, /* anything else (x86_64 #GP, #SS, bus errors) */
 };
 struct fault {
     enum fault_kind kind;
     bool is_write, is_execute, is_present; /* is_present: the translation existed, the access was not allowed */
-    vaddr_t address;    /* faulting address (FAULT_PAGE, FAULT_ALIGNMENT), else 0 */
-    uint64_t code;      /* architecture's raw code (vector<<32|error, ESR_EL1, scause), for reports */
+    vaddr_t address;                       /* faulting address (FAULT_PAGE, FAULT_ALIGNMENT), else 0 */
+    uint64_t code;                         /* architecture's raw code (vector<<32|error, ESR_EL1, scause), for reports */
 };
 struct thread *kernel_user_fault(struct thread *current, const struct fault *fault);
 struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched the interrupt from user mode via irq_*() */
@@ -120,10 +128,10 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
 
 /* ---- FPU --------------------------------------------------------------------------------------------------------
  * A thread without FPU area runs with the FPU disabled (FAULT_FPU on use). */
-uint32_t arch_fpu_size(void);                       /* bytes of the save area, 64-byte aligned, at most 4096 - 64; probed once */
-void arch_fpu_init(void *area);                     /* initial state */
-void arch_fpu_save(void *area);                     /* from the CPU; FPU stays enabled */
-void arch_fpu_restore(const void *area);            /* enables the FPU and loads */
+uint32_t arch_fpu_size(void);            /* bytes of the save area, 64-byte aligned, at most 4096 - 64; probed once */
+void arch_fpu_init(void *area);          /* initial state */
+void arch_fpu_save(void *area);          /* from the CPU; FPU stays enabled */
+void arch_fpu_restore(const void *area); /* enables the FPU and loads */
 void arch_fpu_disable(void);
 
 /* ---- Paging ------------------------------------------------------------------------------------------------------
@@ -137,21 +145,25 @@ void arch_fpu_disable(void);
  * Accessed and dirty bits are set in new leaves (no hardware update needed). Kernel leaves (no PROT_USER) are global.
  * x86_64 may lack 1 GiB pages: arch_has_page_level(2) says so. */
 enum : uint32_t {
-    PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, PROT_USER = 8,
-    PROT_DEVICE = 16,   /* strongly ordered device memory (UC, nGnRnE, PMA decides on riscv64) */
+    PROT_READ = 1,
+    PROT_WRITE = 2,
+    PROT_EXEC = 4,
+    PROT_USER = 8,
+    PROT_DEVICE = 16, /* strongly ordered device memory (UC, nGnRnE, PMA decides on riscv64) */
 };
 bool arch_has_page_level(uint32_t level);
-void arch_paging_enable(paddr_t kernel_root);       /* boot CPU: from early to final tables; drops the identity map */
+void arch_paging_enable(paddr_t kernel_root); /* boot CPU: from early to final tables; drops the identity map */
 /* Fills a new user root (zeroed page) with whatever kernel entries the hardware needs (x86_64: entry 511; riscv64: upper half;
  * aarch64: nothing, TTBR1). Kernel root-level entries never change after boot. */
 void arch_root_init(void *user_root, const void *kernel_root);
-void arch_vspace_switch(paddr_t root);              /* user half; flushes non-global entries (no ASID yet); root = kernel_root for none */
+void arch_vspace_switch(paddr_t root); /* user half; flushes non-global entries (no ASID yet); root = kernel_root for none */
 void arch_tlb_flush_page_local(vaddr_t va);
-void arch_tlb_flush_all_local(void);                /* all non-global entries */
-void arch_tlb_flush_kernel_local(void);             /* global ones too */
+void arch_tlb_flush_all_local(void);    /* all non-global entries */
+void arch_tlb_flush_kernel_local(void); /* global ones too */
 /* aarch64 broadcasts in hardware and returns true; others return false and smp/shootdown.c interrupts the CPUs concerned. */
 bool arch_tlb_flush_broadcast(vaddr_t start, uint64_t count_pages);
-void arch_icache_sync(const void *direct_map_address, uint64_t size); /* after the kernel wrote code for user space (memory.write, first exec map) */
+void arch_icache_sync(const void *direct_map_address,
+                      uint64_t size); /* after the kernel wrote code for user space (memory.write, first exec map) */
 
 /* ---- Registers for x86_64 I/O ports; false elsewhere ------------------------------------------------------------ */
 bool arch_port_in(uint16_t port, uint32_t width_bytes, uint32_t *out_value);
@@ -161,8 +173,8 @@ bool arch_port_out(uint16_t port, uint32_t width_bytes, uint32_t value);
 bool arch_random(uint64_t *out_value);
 
 /* ---- Services of the portable kernel to the architecture -------------------------------------------------------- */
-void *mmio_map(paddr_t base, uint64_t size);        /* boot only, after final tables: PROT_DEVICE mapping at MMIO_BASE.. */
-[[gnu::format(printf, 1, 2)]] void kprintf(const char *format, ...);      /* boot and panic messages to log and console */
+void *mmio_map(paddr_t base, uint64_t size);                         /* boot only, after final tables: PROT_DEVICE mapping at MMIO_BASE.. */
+[[gnu::format(printf, 1, 2)]] void kprintf(const char *format, ...); /* boot and panic messages to log and console */
 [[noreturn, gnu::format(printf, 1, 2)]] void panic(const char *format, ...);
 
 #include <arch/impl.h>

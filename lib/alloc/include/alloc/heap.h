@@ -8,8 +8,8 @@
 #include <alloc/allocator.h>
 #include <stdbool.h>
 
-constexpr uint32_t HEAP_SECOND_LOG2 = 4;   /* 16 size classes per power of two: at most 1/16 of a block is wasted */
-constexpr uint32_t HEAP_FIRST_COUNT = 36;  /* up to 2^40 bytes */
+constexpr uint32_t HEAP_SECOND_LOG2 = 4;  /* 16 size classes per power of two: at most 1/16 of a block is wasted */
+constexpr uint32_t HEAP_FIRST_COUNT = 36; /* up to 2^40 bytes */
 
 struct heap_block;
 
@@ -19,8 +19,8 @@ struct heap {
     bool (*grow)(struct heap *heap, size_t size);
     void (*damaged)(struct heap *heap, void *pointer);
     void *context;
-    size_t chunk_size, limit;   /* for `grow` */
-    size_t total, used;         /* bytes of regions; bytes of blocks in use, headers included */
+    size_t chunk_size, limit; /* for `grow` */
+    size_t total, used;       /* bytes of regions; bytes of blocks in use, headers included */
     uint64_t first_map;
     uint32_t second_map[HEAP_FIRST_COUNT];
     struct heap_block *free[HEAP_FIRST_COUNT][1u << HEAP_SECOND_LOG2];

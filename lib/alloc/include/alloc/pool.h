@@ -7,13 +7,13 @@
 
 struct pool {
     struct allocator *source;
-    void *free;        /* chain through the objects */
-    void *slabs;       /* chain through the slabs' headers */
+    void *free;  /* chain through the objects */
+    void *slabs; /* chain through the slabs' headers */
     size_t object_size;
     size_t alignment;
     uint32_t objects_per_slab;
     uint32_t used_count;
-    uint32_t limit;    /* most objects in use; UINT32_MAX = no limit */
+    uint32_t limit; /* most objects in use; UINT32_MAX = no limit */
 };
 
 void pool_init(struct pool *pool, struct allocator *source, size_t object_size, size_t alignment, uint32_t objects_per_slab,

@@ -10,9 +10,9 @@
 struct cpio_file {
     const char *name; /* terminated inside the archive */
     const void *data;
-    uint64_t offset;  /* of data in the archive */
+    uint64_t offset; /* of data in the archive */
     uint64_t size;
-    uint32_t mode;    /* POSIX st_mode */
+    uint32_t mode; /* POSIX st_mode */
 };
 
 /* The record at *cursor (0 = first), which then moves on. ERROR_NOT_FOUND: the trailer was reached. */

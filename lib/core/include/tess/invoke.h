@@ -8,7 +8,7 @@
 #include <tess/abi.h>
 
 struct tess_regs {
-    uint64_t op;      /* in: OP_*; out: op of the message or reply */
+    uint64_t op; /* in: OP_*; out: op of the message or reply */
     handle_t handle;
     uint64_t aux;     /* in: deadline (absolute ns) or reply token; out: badge */
     uint64_t word[4]; /* in and out */
@@ -27,10 +27,7 @@ static inline struct tess_thread_block *tess_thread_block(void)
     return block;
 }
 
-static inline struct tess_message_page *tess_message_page(void)
-{
-    return (struct tess_message_page *)tess_thread_block()->message_page;
-}
+static inline struct tess_message_page *tess_message_page(void) { return (struct tess_message_page *)tess_thread_block()->message_page; }
 
 static inline status_t tess_invoke(struct tess_regs *regs)
 {
@@ -54,10 +51,7 @@ static inline status_t tess_invoke(struct tess_regs *regs)
     register uint64_t word1 __asm__("x4") = regs->word[1];
     register uint64_t word2 __asm__("x5") = regs->word[2];
     register uint64_t word3 __asm__("x6") = regs->word[3];
-    __asm__ volatile("svc #0"
-                     : "+r"(op), "+r"(handle), "+r"(aux), "+r"(word0), "+r"(word1), "+r"(word2), "+r"(word3)
-                     :
-                     : "memory");
+    __asm__ volatile("svc #0" : "+r"(op), "+r"(handle), "+r"(aux), "+r"(word0), "+r"(word1), "+r"(word2), "+r"(word3) : : "memory");
 #elif defined(__riscv)
     register uint64_t op __asm__("a0") = regs->op;
     register uint64_t handle __asm__("a1") = regs->handle;
@@ -66,10 +60,7 @@ static inline status_t tess_invoke(struct tess_regs *regs)
     register uint64_t word1 __asm__("a4") = regs->word[1];
     register uint64_t word2 __asm__("a5") = regs->word[2];
     register uint64_t word3 __asm__("a6") = regs->word[3];
-    __asm__ volatile("ecall"
-                     : "+r"(op), "+r"(handle), "+r"(aux), "+r"(word0), "+r"(word1), "+r"(word2), "+r"(word3)
-                     :
-                     : "memory");
+    __asm__ volatile("ecall" : "+r"(op), "+r"(handle), "+r"(aux), "+r"(word0), "+r"(word1), "+r"(word2), "+r"(word3) : : "memory");
 #endif
     regs->op = handle;
     regs->aux = aux;
@@ -94,8 +85,7 @@ static inline status_t tess_reply_check(const struct tess_regs *regs, status_t s
         return OK;
     }
     if (came != 0) {
-        std_handles_discard(&tess_message_page()->words[MESSAGE_HANDLE_WORD],
-                            came > MESSAGE_HANDLES ? MESSAGE_HANDLES : came);
+        std_handles_discard(&tess_message_page()->words[MESSAGE_HANDLE_WORD], came > MESSAGE_HANDLES ? MESSAGE_HANDLES : came);
     }
     return status < 0 ? status : ERROR_BAD_FORMAT;
 }

@@ -15,13 +15,17 @@ struct list {
     struct list_node head; /* next = first, prev = last */
 };
 
-#define LIST_INITIALIZER(name) {{&(name).head, &(name).head}}
+#define LIST_INITIALIZER(name)                                                                                                             \
+    {                                                                                                                                      \
+        {                                                                                                                                  \
+            &(name).head, &(name).head                                                                                                     \
+        }                                                                                                                                  \
+    }
 #define list_entry(node, type, member) container_of(node, type, member)
 /* The current node must not be removed inside; list_for_each_safe allows exactly that. */
-#define list_for_each(node, list) \
-    for (struct list_node *node = (list)->head.next; node != &(list)->head; node = node->next)
-#define list_for_each_safe(node, list)                                                            \
-    for (struct list_node *node = (list)->head.next, *node##_next = node->next; node != &(list)->head; \
+#define list_for_each(node, list) for (struct list_node *node = (list)->head.next; node != &(list)->head; node = node->next)
+#define list_for_each_safe(node, list)                                                                                                     \
+    for (struct list_node *node = (list)->head.next, *node##_next = node->next; node != &(list)->head;                                     \
          node = node##_next, node##_next = node->next)
 
 static inline void list_init(struct list *list) { list->head.prev = list->head.next = &list->head; }
@@ -47,14 +51,8 @@ static inline void list_remove(struct list_node *node)
 }
 
 /* nullptr when there is none. */
-static inline struct list_node *list_first(const struct list *list)
-{
-    return list_is_empty(list) ? nullptr : list->head.next;
-}
-static inline struct list_node *list_last(const struct list *list)
-{
-    return list_is_empty(list) ? nullptr : list->head.prev;
-}
+static inline struct list_node *list_first(const struct list *list) { return list_is_empty(list) ? nullptr : list->head.next; }
+static inline struct list_node *list_last(const struct list *list) { return list_is_empty(list) ? nullptr : list->head.prev; }
 static inline struct list_node *list_next(const struct list *list, const struct list_node *node)
 {
     return node->next == &list->head ? nullptr : node->next;

@@ -19,10 +19,7 @@ static inline uint64_t align_down(uint64_t value, uint64_t alignment) { return v
 static inline uint64_t align_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) & ~(alignment - 1); }
 static inline bool is_aligned(uint64_t value, uint64_t alignment) { return (value & (alignment - 1)) == 0; }
 /* [offset, offset + size) lies within [0, limit); no overflow whatever the values. */
-static inline bool is_range_within(uint64_t offset, uint64_t size, uint64_t limit)
-{
-    return offset <= limit && size <= limit - offset;
-}
+static inline bool is_range_within(uint64_t offset, uint64_t size, uint64_t limit) { return offset <= limit && size <= limit - offset; }
 
 /* Index of the lowest and highest set bit; value must not be 0. */
 static inline uint32_t bit_lowest(uint64_t value) { return (uint32_t)__builtin_ctzll(value); }
@@ -51,14 +48,8 @@ static inline uint16_t load_be16(const void *p)
     const uint8_t *b = p;
     return (uint16_t)(b[0] << 8 | b[1]);
 }
-static inline uint32_t load_be32(const void *p)
-{
-    return __builtin_bswap32(load_le32(p));
-}
-static inline uint64_t load_be64(const void *p)
-{
-    return __builtin_bswap64(load_le64(p));
-}
+static inline uint32_t load_be32(const void *p) { return __builtin_bswap32(load_le32(p)); }
+static inline uint64_t load_be64(const void *p) { return __builtin_bswap64(load_le64(p)); }
 static inline void store_le16(void *p, uint16_t value)
 {
     uint8_t *b = p;

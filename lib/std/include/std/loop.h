@@ -10,9 +10,9 @@
  *     return loop_run(&loop);
  */
 #pragma once
+#include <std/ring.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <std/ring.h>
 #include <tess/call.h>
 #include <tess/tree.h>
 

@@ -1,8 +1,8 @@
 /* Memory of the process, charged to its own untyped. Sizes are rounded up to pages. */
 #pragma once
+#include <alloc/heap.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <alloc/heap.h>
 #include <tess/abi.h>
 
 constexpr uint64_t STD_PAGE = 4096;

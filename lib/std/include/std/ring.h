@@ -3,9 +3,9 @@
  * comfortable way. One thread uses a ring at a time.
  */
 #pragma once
+#include <std/memory.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <std/memory.h>
 #include <tess/abi.h>
 #include <tess/call.h>
 

@@ -11,26 +11,26 @@
 #include <tess/abi.h>
 
 struct spawn_handle {
-    const char *name;  /* at most 23 bytes */
-    handle_t handle;   /* of ours */
-    uint32_t rights;   /* the child's handle keeps ours AND these; RIGHTS_ALL = all we have */
-    bool is_moved;     /* moved instead of copied (then rights is not looked at), after everything else is made */
+    const char *name; /* at most 23 bytes */
+    handle_t handle;  /* of ours */
+    uint32_t rights;  /* the child's handle keeps ours AND these; RIGHTS_ALL = all we have */
+    bool is_moved;    /* moved instead of copied (then rights is not looked at), after everything else is made */
 };
 struct spawn_args {
-    const char *name;          /* of the process, at most 16 bytes */
-    const void *file;          /* the ELF file, mapped here */
+    const char *name; /* of the process, at most 16 bytes */
+    const void *file; /* the ELF file, mapped here */
     uint64_t file_size;
-    handle_t file_memory;      /* and where the same bytes lie: memory with rights read and exec, */
-    uint64_t file_offset;      /* page aligned, whole pages up to the end */
-    handle_t untyped;          /* rights create, copy */
-    handle_t clock_memory;     /* clock.page; HANDLE_NONE = the child has no clock */
-    uint64_t stack_bytes;      /* 0 = 64 KiB */
-    uint32_t slot_limit;       /* of its table of handles; 0 = 256 */
+    handle_t file_memory;  /* and where the same bytes lie: memory with rights read and exec, */
+    uint64_t file_offset;  /* page aligned, whole pages up to the end */
+    handle_t untyped;      /* rights create, copy */
+    handle_t clock_memory; /* clock.page; HANDLE_NONE = the child has no clock */
+    uint64_t stack_bytes;  /* 0 = 64 KiB */
+    uint32_t slot_limit;   /* of its table of handles; 0 = 256 */
     const char *const *args;
     uint32_t arg_count;
     const struct spawn_handle *handles; /* beside self.*; give "log" here */
     uint32_t handle_count;
-    bool is_suspended;         /* the caller starts it with process_start() */
+    bool is_suspended; /* the caller starts it with process_start() */
 };
 /* The parent's handles to the child, with all rights; process_drop() deletes them without harming the child. */
 struct spawned {

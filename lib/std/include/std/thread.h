@@ -1,8 +1,8 @@
 /* Further threads of this process. Each has its own message page, thread block and stack with a guard page. */
 #pragma once
+#include <std/memory.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <std/memory.h>
 #include <tess/abi.h>
 
 struct std_thread {

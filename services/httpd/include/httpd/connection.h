@@ -34,7 +34,7 @@ struct http_response {
     const char *cache_control; /* null: none */
     const void *body;          /* stays valid until released */
     size_t size;
-    void *document;            /* handed to release() when the body is out or given up; null: nothing to release */
+    void *document; /* handed to release() when the body is out or given up; null: nothing to release */
 };
 
 /* What the server does for its connections. */
@@ -58,9 +58,9 @@ enum connection_result : uint8_t {
 
 struct connection {
     enum connection_state state;
-    bool keeps_alive;  /* after the answer being written */
+    bool keeps_alive; /* after the answer being written */
     bool is_shut;
-    uint32_t wants;    /* SOCKET_QUEUE_WANT_* to wait for */
+    uint32_t wants; /* SOCKET_QUEUE_WANT_* to wait for */
     uint64_t deadline_ns;
     uint64_t discard_left; /* BODY and LINGER */
     struct http_parser parser;

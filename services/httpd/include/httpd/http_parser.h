@@ -47,8 +47,8 @@ enum http_parser_state : uint8_t {
 struct http_parser {
     enum http_parser_state state;
     enum http_parser_state after_lf;
-    uint8_t header;      /* which header the value belongs to, internal */
-    uint8_t token_size;  /* method, version or header name collected in token */
+    uint8_t header;     /* which header the value belongs to, internal */
+    uint8_t token_size; /* method, version or header name collected in token */
     bool is_token_cut;
     bool has_host, has_length, has_chunked;
     bool says_close, says_keep_alive;
@@ -67,7 +67,4 @@ void http_parser_reset(struct http_parser *parser);
 /* Takes bytes up to the end of the head; returns how many it took (all of them unless it is done or failed). */
 size_t http_parser_feed(struct http_parser *parser, const void *data, size_t size);
 /* Has any byte of a request been seen? (Decides between an idle and a slow client.) */
-static inline bool http_parser_has_started(const struct http_parser *parser)
-{
-    return parser->state != HTTP_PARSER_START;
-}
+static inline bool http_parser_has_started(const struct http_parser *parser) { return parser->state != HTTP_PARSER_START; }

@@ -47,7 +47,7 @@ struct status_http {
 struct status_facts {
     const char *arch;
     uint64_t now_ns;
-    uint64_t wall_ns; /* 0: not known */
+    uint64_t wall_ns;                                    /* 0: not known */
     bool has_system, has_services, has_devices, has_net; /* false: nobody answered, or httpd holds no such handle */
     struct tess_system_info system;
     uint32_t cpu_count, process_count, service_count, device_count;

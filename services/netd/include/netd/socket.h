@@ -42,11 +42,11 @@ struct pbuf;
 struct socket {
     enum socket_state state;
     uint8_t client_bit, doorbell_bit;
-    bool is_marked;      /* in the list of sockets_flush() */
+    bool is_marked; /* in the list of sockets_flush() */
     bool is_connecting;
-    bool has_peer_fin;   /* lwIP told; the client learns it when everything before is in its queue */
+    bool has_peer_fin; /* lwIP told; the client learns it when everything before is in its queue */
     bool wants_fin, is_fin_sent;
-    bool has_ended;      /* the connection is gone; end_state and end_error say how */
+    bool has_ended; /* the connection is gone; end_state and end_error say how */
     enum socket_queue_state end_state, told_state;
     status_t end_error;
     uint32_t generation;
@@ -90,8 +90,8 @@ void sockets_close_session(struct session *session);
 status_t session_listen(struct session *session, uint32_t port, uint32_t backlog, handle_t *out_listener);
 status_t session_connect(struct session *session, uint32_t address, uint32_t port, uint32_t rx_bytes, uint32_t tx_bytes,
                          uint32_t client_bit, handle_t queue, uint32_t *out_doorbell_bit, handle_t *out_socket);
-status_t session_udp(struct session *session, uint32_t port, uint32_t client_bit, uint32_t rx_bytes, uint32_t tx_bytes,
-                     handle_t queue, uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket);
+status_t session_udp(struct session *session, uint32_t port, uint32_t client_bit, uint32_t rx_bytes, uint32_t tx_bytes, handle_t queue,
+                     uint32_t *out_doorbell_bit, uint32_t *out_port, handle_t *out_socket);
 status_t listener_accept(struct listener *listener, uint32_t rx_bytes, uint32_t tx_bytes, uint32_t client_bit, handle_t queue,
                          uint32_t *out_doorbell_bit, uint32_t *out_address, uint32_t *out_port, handle_t *out_socket);
 void listener_close(struct listener *listener);

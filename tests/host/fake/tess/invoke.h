@@ -13,7 +13,4 @@ struct tess_regs {
 struct tess_message_page *tess_message_page(void);
 status_t tess_invoke(struct tess_regs *regs);
 
-static inline status_t tess_reply_check(const struct tess_regs *, status_t status, uint32_t, uint32_t)
-{
-    return status;
-}
+static inline status_t tess_reply_check(const struct tess_regs *, status_t status, uint32_t, uint32_t) { return status; }

@@ -9,8 +9,8 @@
 /* What devmgr says of the boot console, with its registers. */
 struct uart_place {
     uint32_t kind, reg_shift;
-    handle_t registers;       /* memory, or ioports */
-    volatile uint8_t *base;   /* mapped registers; nullptr with ports */
+    handle_t registers;     /* memory, or ioports */
+    volatile uint8_t *base; /* mapped registers; nullptr with ports */
     handle_t interrupt;
     bool is_edge; /* the interrupt */
 };

@@ -21,19 +21,10 @@ struct console_text {
     bool is_line_long; /* it did not fit: cannot be printed again */
 };
 
-static inline uint32_t console_text_pending(const struct console_text *text)
-{
-    return text->tail - text->head;
-}
-static inline uint32_t console_text_room(const struct console_text *text)
-{
-    return CONSOLE_OUTPUT_BYTES - console_text_pending(text);
-}
+static inline uint32_t console_text_pending(const struct console_text *text) { return text->tail - text->head; }
+static inline uint32_t console_text_room(const struct console_text *text) { return CONSOLE_OUTPUT_BYTES - console_text_pending(text); }
 /* The next byte for the UART; only when something is pending. */
-static inline uint8_t console_text_next(struct console_text *text)
-{
-    return text->output[text->head++ % CONSOLE_OUTPUT_BYTES];
-}
+static inline uint8_t console_text_next(struct console_text *text) { return text->output[text->head++ % CONSOLE_OUTPUT_BYTES]; }
 
 /* Bytes of the client, as they are; at most console_text_room() of them. */
 void console_text_client(struct console_text *text, const uint8_t *data, uint32_t size);

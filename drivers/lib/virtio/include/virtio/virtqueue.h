@@ -76,10 +76,7 @@ bool virtqueue_publish(struct virtqueue *q);
 
 /* The next finished request: its cookie, and how many bytes the device wrote (as it says; the caller bounds it). */
 bool virtqueue_take(struct virtqueue *q, uint32_t *out_cookie, uint32_t *out_length);
-static inline uint16_t virtqueue_in_flight(const struct virtqueue *q)
-{
-    return (uint16_t)(q->size - q->free_count);
-}
+static inline uint16_t virtqueue_in_flight(const struct virtqueue *q) { return (uint16_t)(q->size - q->free_count); }
 
 /* Asks for an interrupt when `after` more requests are finished (1 = the next one). False: that many are finished already, so
  * take them instead of waiting. Without event indices every finished request interrupts. */

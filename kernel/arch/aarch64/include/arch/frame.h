@@ -18,9 +18,8 @@ struct arch_frame {
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
 /* Names of the first words of struct arch_frame, for panic reports. */
 [[maybe_unused]] static const char *const arch_frame_names[] = {
-    "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
-    "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27",
-    "x28", "x29", "x30", "sp", "pc",
+    "x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",  "x8",  "x9",  "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+    "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp",  "pc",
 };
 
 /* Condition flags: the only bits of PSTATE that user code may choose. All others zero mean EL0, AArch64, interrupts on
@@ -32,62 +31,23 @@ static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t s
     *f = (struct arch_frame){.x = {arg0, arg1}, .sp = sp, .pc = pc, .tls = tls};
 }
 
-static inline uint64_t arch_frame_op(const struct arch_frame *f)
-{
-    return f->x[0];
-}
-static inline uint64_t arch_frame_handle(const struct arch_frame *f)
-{
-    return f->x[1];
-}
-static inline uint64_t arch_frame_deadline(const struct arch_frame *f)
-{
-    return f->x[2];
-}
-static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
-{
-    return f->x[3 + i];
-}
+static inline uint64_t arch_frame_op(const struct arch_frame *f) { return f->x[0]; }
+static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f->x[1]; }
+static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->x[2]; }
+static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->x[3 + i]; }
 
-static inline void arch_frame_set_status(struct arch_frame *f, int64_t status)
-{
-    f->x[0] = (uint64_t)status;
-}
-static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value)
-{
-    f->x[1] = value;
-}
-static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value)
-{
-    f->x[2] = value;
-}
-static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value)
-{
-    f->x[3 + i] = value;
-}
+static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->x[0] = (uint64_t)status; }
+static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->x[1] = value; }
+static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->x[2] = value; }
+static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->x[3 + i] = value; }
 
 /* svc is four bytes, and ELR_EL1 points behind it. */
-static inline void arch_frame_rewind_syscall(struct arch_frame *f)
-{
-    f->pc -= 4;
-}
+static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->pc -= 4; }
 
-static inline uint64_t arch_frame_pc(const struct arch_frame *f)
-{
-    return f->pc;
-}
-static inline uint64_t arch_frame_sp(const struct arch_frame *f)
-{
-    return f->sp;
-}
-static inline uint64_t arch_frame_fp(const struct arch_frame *f)
-{
-    return f->x[29];
-}
-static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value)
-{
-    f->tls = value;
-}
+static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
+static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }
+static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->x[29]; }
+static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value) { f->tls = value; }
 
 static inline bool arch_frame_sanitize(struct arch_frame *f)
 {

@@ -11,10 +11,7 @@ static inline struct cpu *arch_cpu(void)
     return cpu;
 }
 
-static inline void arch_cpu_relax(void)
-{
-    __asm__ volatile("yield" ::: "memory");
-}
+static inline void arch_cpu_relax(void) { __asm__ volatile("yield" ::: "memory"); }
 
 /* ---- Time ------------------------------------------------------------------------------------------------------- */
 
@@ -52,10 +49,7 @@ enum : uint64_t {
     A64_PTE_ADDRESS_MASK = 0x0000FFFFFFFFF000,
 };
 
-static inline uint64_t arch_pte_table(paddr_t table)
-{
-    return table | A64_PTE_TABLE_OR_PAGE | A64_PTE_VALID;
-}
+static inline uint64_t arch_pte_table(paddr_t table) { return table | A64_PTE_TABLE_OR_PAGE | A64_PTE_VALID; }
 
 /* User pages are never executable in the kernel, kernel pages never in user mode. */
 static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
@@ -74,18 +68,9 @@ static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
     return e;
 }
 
-static inline bool arch_pte_is_present(uint64_t e)
-{
-    return e & A64_PTE_VALID;
-}
-static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level)
-{
-    return level == 0 || !(e & A64_PTE_TABLE_OR_PAGE);
-}
-static inline paddr_t arch_pte_address(uint64_t e)
-{
-    return e & A64_PTE_ADDRESS_MASK;
-}
+static inline bool arch_pte_is_present(uint64_t e) { return e & A64_PTE_VALID; }
+static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level) { return level == 0 || !(e & A64_PTE_TABLE_OR_PAGE); }
+static inline paddr_t arch_pte_address(uint64_t e) { return e & A64_PTE_ADDRESS_MASK; }
 
 static inline uint32_t arch_pte_prot(uint64_t e)
 {

@@ -1,8 +1,8 @@
 /* Overrides kernel/include/kernel/types.h: a host process keeps the "direct map" where both sanitizers leave room. */
 #pragma once
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdckdint.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <tess/types.h>
 

@@ -21,9 +21,8 @@ struct arch_frame {
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = -16;
 /* Names of the first words of struct arch_frame, for panic reports. */
 [[maybe_unused]] static const char *const arch_frame_names[] = {
-    "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5",
-    "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5",
-    "t6",
+    "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0",  "a1",  "a2", "a3", "a4", "a5",
+    "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
 };
 static_assert(sizeof(struct arch_frame) == 33 * 8);
 
@@ -34,70 +33,31 @@ static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t s
     *f = (struct arch_frame){.pc = pc, .sp = sp, .tp = tls, .a = {arg0, arg1}};
 }
 
-static inline uint64_t arch_frame_op(const struct arch_frame *f)
-{
-    return f->a[0];
-}
+static inline uint64_t arch_frame_op(const struct arch_frame *f) { return f->a[0]; }
 
-static inline uint64_t arch_frame_handle(const struct arch_frame *f)
-{
-    return f->a[1];
-}
+static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f->a[1]; }
 
-static inline uint64_t arch_frame_deadline(const struct arch_frame *f)
-{
-    return f->a[2];
-}
+static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->a[2]; }
 
-static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
-{
-    return f->a[3 + i];
-}
+static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->a[3 + i]; }
 
-static inline void arch_frame_set_status(struct arch_frame *f, int64_t status)
-{
-    f->a[0] = (uint64_t)status;
-}
+static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->a[0] = (uint64_t)status; }
 
-static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value)
-{
-    f->a[1] = value;
-}
+static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->a[1] = value; }
 
-static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value)
-{
-    f->a[2] = value;
-}
+static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->a[2] = value; }
 
-static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value)
-{
-    f->a[3 + i] = value;
-}
+static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->a[3 + i] = value; }
 
-static inline void arch_frame_rewind_syscall(struct arch_frame *f)
-{
-    f->pc -= RV_ECALL_SIZE;
-}
+static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->pc -= RV_ECALL_SIZE; }
 
-static inline uint64_t arch_frame_pc(const struct arch_frame *f)
-{
-    return f->pc;
-}
+static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
 
-static inline uint64_t arch_frame_sp(const struct arch_frame *f)
-{
-    return f->sp;
-}
+static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }
 
-static inline uint64_t arch_frame_fp(const struct arch_frame *f)
-{
-    return f->s0;
-}
+static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->s0; }
 
-static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value)
-{
-    f->tp = value;
-}
+static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value) { f->tp = value; }
 
 /* Nothing in the frame but pc reaches a control register. */
 static inline bool arch_frame_sanitize(struct arch_frame *f)

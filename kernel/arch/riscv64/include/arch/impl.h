@@ -36,10 +36,7 @@ constexpr uint64_t RV_PTE_U = 1 << 4, RV_PTE_G = 1 << 5, RV_PTE_A = 1 << 6, RV_P
 constexpr uint64_t RV_PTE_DEVICE = 1 << 8; /* for software; the platform's memory attributes decide (PMA) */
 constexpr uint64_t RV_PTE_PPN_MASK = (1ull << 44) - 1;
 
-static inline uint64_t arch_pte_table(paddr_t table)
-{
-    return table >> 12 << 10 | RV_PTE_V;
-}
+static inline uint64_t arch_pte_table(paddr_t table) { return table >> 12 << 10 | RV_PTE_V; }
 
 static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
 {
@@ -54,10 +51,7 @@ static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
     return e;
 }
 
-static inline bool arch_pte_is_present(uint64_t e)
-{
-    return (e & RV_PTE_V) != 0;
-}
+static inline bool arch_pte_is_present(uint64_t e) { return (e & RV_PTE_V) != 0; }
 
 static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level)
 {
@@ -65,10 +59,7 @@ static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level)
     return (e & (RV_PTE_R | RV_PTE_W | RV_PTE_X)) != 0;
 }
 
-static inline paddr_t arch_pte_address(uint64_t e)
-{
-    return (e >> 10 & RV_PTE_PPN_MASK) << 12;
-}
+static inline paddr_t arch_pte_address(uint64_t e) { return (e >> 10 & RV_PTE_PPN_MASK) << 12; }
 
 static inline uint32_t arch_pte_prot(uint64_t e)
 {

@@ -18,8 +18,7 @@ struct arch_frame {
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
 /* Names of the first words of struct arch_frame, for panic reports. */
 [[maybe_unused]] static const char *const arch_frame_names[] = {
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15", "rip", "rflags", "rsp",
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags", "rsp",
 };
 
 /* RFLAGS (Intel SDM vol. 1, 3.4.3): CF PF AF ZF SF TF DF OF AC ID are user code's own; IF is always set there. */
@@ -28,10 +27,7 @@ constexpr uint64_t X86_FLAGS_FIXED = 0x2;
 constexpr uint64_t X86_FLAGS_IF = 0x200;
 
 /* The lower canonical half with 4-level paging (Intel SDM vol. 1, 3.3.7.1). */
-static inline bool x86_is_user_canonical(uint64_t address)
-{
-    return address >> 47 == 0;
-}
+static inline bool x86_is_user_canonical(uint64_t address) { return address >> 47 == 0; }
 
 static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls)
 {
@@ -45,40 +41,22 @@ static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t s
     };
 }
 
-static inline uint64_t arch_frame_op(const struct arch_frame *f)
-{
-    return f->rax;
-}
+static inline uint64_t arch_frame_op(const struct arch_frame *f) { return f->rax; }
 
-static inline uint64_t arch_frame_handle(const struct arch_frame *f)
-{
-    return f->rdi;
-}
+static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f->rdi; }
 
-static inline uint64_t arch_frame_deadline(const struct arch_frame *f)
-{
-    return f->rsi;
-}
+static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->rsi; }
 
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
 {
     return i == 0 ? f->rdx : i == 1 ? f->r10 : i == 2 ? f->r8 : f->r9;
 }
 
-static inline void arch_frame_set_status(struct arch_frame *f, int64_t status)
-{
-    f->rax = (uint64_t)status;
-}
+static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->rax = (uint64_t)status; }
 
-static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value)
-{
-    f->rdi = value;
-}
+static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->rdi = value; }
 
-static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value)
-{
-    f->rsi = value;
-}
+static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->rsi = value; }
 
 static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value)
 {
@@ -94,31 +72,16 @@ static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_
 }
 
 /* SYSCALL is two bytes long (0F 05). */
-static inline void arch_frame_rewind_syscall(struct arch_frame *f)
-{
-    f->rip -= 2;
-}
+static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->rip -= 2; }
 
-static inline uint64_t arch_frame_pc(const struct arch_frame *f)
-{
-    return f->rip;
-}
+static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->rip; }
 
-static inline uint64_t arch_frame_sp(const struct arch_frame *f)
-{
-    return f->rsp;
-}
+static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->rsp; }
 
-static inline uint64_t arch_frame_fp(const struct arch_frame *f)
-{
-    return f->rbp;
-}
+static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->rbp; }
 
 /* A base outside the lower half would fault in WRFSBASE on the way out; it is of no use to user code, so it becomes zero. */
-static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value)
-{
-    f->fs_base = x86_is_user_canonical(value) ? value : 0;
-}
+static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value) { f->fs_base = x86_is_user_canonical(value) ? value : 0; }
 
 static inline bool arch_frame_sanitize(struct arch_frame *f)
 {

@@ -9,10 +9,7 @@ static inline struct cpu *arch_cpu(void)
     return self;
 }
 
-static inline void arch_cpu_relax(void)
-{
-    __asm__ volatile("pause" : : : "memory");
-}
+static inline void arch_cpu_relax(void) { __asm__ volatile("pause" : : : "memory"); }
 
 /* RDTSC may run before earlier loads; LFENCE keeps time from going backwards between CPUs (Intel SDM vol. 2, RDTSC). */
 static inline uint64_t arch_counter(void)
@@ -41,10 +38,7 @@ constexpr uint64_t X86_PTE_GLOBAL = 1ull << 8;
 constexpr uint64_t X86_PTE_NO_EXECUTE = 1ull << 63;
 constexpr uint64_t X86_PTE_ADDRESS = 0x000FFFFFFFFFF000;
 
-static inline uint64_t arch_pte_table(paddr_t table)
-{
-    return table | X86_PTE_PRESENT | X86_PTE_WRITE | X86_PTE_USER | X86_PTE_ACCESSED;
-}
+static inline uint64_t arch_pte_table(paddr_t table) { return table | X86_PTE_PRESENT | X86_PTE_WRITE | X86_PTE_USER | X86_PTE_ACCESSED; }
 
 /* PWT and PCD together select PAT entry 3, strong uncacheable after reset (Intel SDM vol. 3, 11.12.4). */
 static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
@@ -58,20 +52,14 @@ static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
     return entry;
 }
 
-static inline bool arch_pte_is_present(uint64_t entry)
-{
-    return entry & X86_PTE_PRESENT;
-}
+static inline bool arch_pte_is_present(uint64_t entry) { return entry & X86_PTE_PRESENT; }
 
 static inline bool arch_pte_is_leaf(uint64_t entry, uint32_t level)
 {
     return (entry & X86_PTE_PRESENT) && (level == 0 || (entry & X86_PTE_LARGE));
 }
 
-static inline paddr_t arch_pte_address(uint64_t entry)
-{
-    return entry & X86_PTE_ADDRESS;
-}
+static inline paddr_t arch_pte_address(uint64_t entry) { return entry & X86_PTE_ADDRESS; }
 
 static inline uint32_t arch_pte_prot(uint64_t entry)
 {

@@ -20,8 +20,8 @@
 /* Not predictable from outside (DHCP and DNS transaction ids, ports). */
 uint32_t port_random(void);
 
-#define LWIP_PLATFORM_DIAG(x)                                                                                                   \
-    do {                                                                                                                        \
+#define LWIP_PLATFORM_DIAG(x)                                                                                                              \
+    do {                                                                                                                                   \
     } while (0)
 #define LWIP_PLATFORM_ASSERT(message) port_assert_failed(message, __FILE__, __LINE__)
 #define LWIP_RAND() port_random()
