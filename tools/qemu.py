@@ -55,7 +55,6 @@ class Options:
     reboot: bool = False              # a reset starts the guest again instead of ending QEMU
     gdb: str = ""                     # where gdb may connect; the CPU then waits
     extra: list = field(default_factory=list)
-    wrapper: list = field(default_factory=list)     # a command that runs QEMU, as ["env", "NAME=VALUE"]
 
     def build_folder(self):
         return ROOT / "build" / self.arch / "boot"
@@ -174,6 +173,23 @@ def command(options):
     return arguments + list(options.extra)
 
 
+def launcher(options):
+    """What is put before the command line to start QEMU; see listen_backlog.c. Nothing where that cannot be built or loaded."""
+    if options.net != "user" or platform.system() != "Linux":
+        return []
+    source, library = ROOT / "tools" / "listen_backlog.c", ROOT / "build" / "listen_backlog.so"
+    if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            fresh = Path(folder) / library.name
+            compiler = next(filter(shutil.which, ("clang-19", "clang", "cc")), None)
+            if not compiler or subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(fresh), str(source)],
+                                              stderr=subprocess.DEVNULL).returncode != 0:
+                return []
+            fresh.replace(library)
+    return ["env", f"LD_PRELOAD={library}"]
+
+
 # -- talking to a running QEMU -----------------------------------------------------------------------------------------------
 
 # What the guest prints when its page can be had. A connection that QEMU takes earlier would wait for the retransmission of its
@@ -241,7 +257,7 @@ class Machine:
             self.options.http_port = free_port()
         self.folder = tempfile.mkdtemp(prefix="tessera-")
         self.qmp_path = f"{self.folder}/qmp"
-        arguments = list(self.options.wrapper) + command(self.options) + ["-serial", "stdio", "-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
+        arguments = launcher(self.options) + command(self.options) + ["-serial", "stdio", "-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
         if self.log_path:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.log = open(self.log_path, "wb") if self.log_path else None

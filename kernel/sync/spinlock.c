@@ -1,12 +1,14 @@
-/* Slow path of the ticket lock. */
+/* Slow path of the spinlock: reads until the lock looks free, and only then writes, so that waiters leave the holder its cache line. */
 #include <arch/arch.h>
 #include <kernel/spinlock.h>
 #include <kernel/vspace.h>
 
-void spinlock_wait(struct spinlock *lock, uint16_t ticket) NO_THREAD_SAFETY
+void spinlock_wait(struct spinlock *lock) NO_THREAD_SAFETY
 {
-    while (atomic_load_explicit(&lock->owner, memory_order_acquire) != ticket) {
-        smp_poll();
-        arch_cpu_relax();
-    }
+    do {
+        while (atomic_load_explicit(&lock->is_held, memory_order_relaxed) != 0) {
+            smp_poll();
+            arch_cpu_relax();
+        }
+    } while (atomic_exchange_explicit(&lock->is_held, 1, memory_order_acquire) != 0);
 }

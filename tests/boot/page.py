@@ -32,10 +32,7 @@ def requests(t):
         url = f"http://127.0.0.1:{machine.options.http_port}{path}"
         command = ["ab", "-q", "-n", str(count // 4), "-c", str(connections), *(["-k"] if keep_alive else []),
                    *(["-l"] if path == "/" else []), url]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-        except FileNotFoundError:
-            t.skip("ab (package apache2-utils) is not installed")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250)
         t.check(done.returncode == 0, f"ab -c {connections}: {done.stderr.strip()[-200:]}")
         figures = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
         failed, complete = int(figures["Failed requests"].split()[0]), int(figures["Complete requests"].split()[0])

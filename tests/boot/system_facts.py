@@ -104,14 +104,6 @@ def wait_held(machine, wanted, timeout, what):
         raise AssertionError(f"{error}: {found}") from None
 
 
-def many_connections(t):
-    """Options for machines to which many connections are opened at once: see listen_backlog.c."""
-    library = t.folder / "listen_backlog.so"
-    source = qemu.ROOT / "tests" / "boot" / "listen_backlog.c"
-    subprocess.run(["clang-19", "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    return {"wrapper": ["env", f"LD_PRELOAD={library}"]}
-
-
 def shell(machine, line, pattern, timeout=10):
     """Types a command and waits for what it must print; gives the match. The position moves behind the command's echo first."""
     machine.send(line + "\n")

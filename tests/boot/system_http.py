@@ -5,7 +5,7 @@ import socket
 import time
 
 from scenario import scenario
-from system_facts import (connect, facts_complete, facts_when, held, is_quiet, many_connections, status_of, talk, wait_held)
+from system_facts import (connect, facts_complete, facts_when, held, is_quiet, status_of, talk, wait_held)
 
 GET = b"GET / HTTP/1.1\r\nHost: tessera\r\n"
 SLOTS = 128                     # connections that httpd serves at once
@@ -94,7 +94,7 @@ def check_slow(t, machine, count, limit_s):
 
 @scenario(cpus=(1, 4), timeout=180)
 def bad_requests(t):
-    machine = t.boot(**many_connections(t))
+    machine = t.boot()
     machine.http_ready("/", timeout=60)
     check_slow(t, machine, SLOTS + 60, 60)      # what is given on first touch
     check_bad(t, machine)

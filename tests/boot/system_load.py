@@ -5,7 +5,7 @@ import subprocess
 
 import qemu
 from scenario import scenario
-from system_facts import connect, difference, facts_complete, facts_when, held, is_drained, is_quiet, many_connections, shell, wait_held, wait_until
+from system_facts import connect, difference, facts_complete, facts_when, held, is_drained, is_quiet, shell, wait_held, wait_until
 
 CONFIGURATIONS = [(connections, is_kept) for connections in (1, 16, 64) for is_kept in (False, True)]
 CONNECTIONS_MOST = 128          # httpd's slots
@@ -45,7 +45,7 @@ def warm_up(t, machine):
 def requests(t):
     if not shutil.which("ab"):
         t.skip("ab is not installed (Debian: apache2-utils)")
-    machine = t.boot(**many_connections(t))
+    machine = t.boot()
     machine.http_ready("/", timeout=60)
     warm_up(t, machine)
     facts_when(machine, is_drained if t.scaled(False, True) else is_quiet, 3 * TIME_WAIT_S, "quiet after warming up")

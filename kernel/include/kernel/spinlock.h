@@ -1,7 +1,7 @@
 /*
- * Ticket spinlock. The kernel runs with interrupts off, so a lock is never taken twice by one CPU. While waiting, a CPU serves
- * TLB shootdown requests (smp_poll), so that a holder which waits for its shootdown is never waited for in a circle.
- * Lock order: docs/locking.md.
+ * Spinlock: whoever finds it free takes it, in no order (docs/decisions/0004 says why no queue). The kernel runs with interrupts
+ * off, so a lock is never taken twice by one CPU. While waiting, a CPU serves TLB shootdown requests (smp_poll), so that a holder
+ * which waits for its shootdown is never waited for in a circle. Lock order: docs/locking.md.
  */
 #pragma once
 #include <kernel/types.h>
@@ -24,21 +24,18 @@
 #endif
 
 struct CAPABILITY("spinlock") spinlock {
-    _Atomic uint16_t next;
-    _Atomic uint16_t owner;
+    _Atomic uint32_t is_held;
 };
 
-void spinlock_wait(struct spinlock *lock, uint16_t ticket);
+void spinlock_wait(struct spinlock *lock);
 
 static inline void spinlock_acquire(struct spinlock *lock) ACQUIRES(lock) NO_THREAD_SAFETY
 {
-    uint16_t ticket = atomic_fetch_add_explicit(&lock->next, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&lock->owner, memory_order_acquire) != ticket)
-        spinlock_wait(lock, ticket);
+    if (atomic_exchange_explicit(&lock->is_held, 1, memory_order_acquire) != 0)
+        spinlock_wait(lock);
 }
 
 static inline void spinlock_release(struct spinlock *lock) RELEASES(lock) NO_THREAD_SAFETY
 {
-    uint16_t owner = atomic_load_explicit(&lock->owner, memory_order_relaxed);
-    atomic_store_explicit(&lock->owner, (uint16_t)(owner + 1), memory_order_release);
+    atomic_store_explicit(&lock->is_held, 0, memory_order_release);
 }

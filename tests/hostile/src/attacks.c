@@ -188,10 +188,11 @@ static void pointers_then_read(void)
 
 #define ATTACKS(X)                                                                                                                         \
     X(recursion)                                                                                                                           \
-    X(kernel_text) X(direct_map) X(kernel_write) X(top_of_memory) X(null_write) X(above_user_space) X(own_text) X(constants)               \
-        X(clock_write) X(execute_data) X(execute_stack) X(execute_readonly) X(wild_jump) X(kernel_jump) X(noncanonical_jump) X(odd_jump)   \
-            X(privileged) X(stop_the_machine) X(load_tables) X(port_access) X(bad_stack) X(call_with_bad_stack) X(nonsense_thread)         \
-                X(debug_trap) X(pointers_then_read)
+    X(kernel_text)                                                                                                                         \
+    X(direct_map) X(kernel_write) X(top_of_memory) X(null_write) X(above_user_space) X(own_text) X(constants) X(clock_write)               \
+        X(execute_data) X(execute_stack) X(execute_readonly) X(wild_jump) X(kernel_jump) X(noncanonical_jump) X(odd_jump) X(privileged)    \
+            X(stop_the_machine) X(load_tables) X(port_access) X(bad_stack) X(call_with_bad_stack) X(nonsense_thread) X(debug_trap)         \
+                X(pointers_then_read)
 #define NAME(attack) #attack,
 #define FUNCTION(attack) attack,
 const char *const attack_names[] = {ATTACKS(NAME)};
