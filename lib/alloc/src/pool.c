@@ -33,10 +33,12 @@ static bool add_slab(struct pool *pool)
     *(void **)slab = pool->slabs;
     pool->slabs = slab;
     uint8_t *object = slab + slab_header(pool);
-    for (uint32_t i = 0; i < pool->objects_per_slab; i++, object += pool->object_size) {
+    uint32_t left = pool->objects_per_slab; /* at least one: pool_init() */
+    do {
         *(void **)object = pool->free;
         pool->free = object;
-    }
+        object += pool->object_size;
+    } while (--left > 0);
     return true;
 }
 

@@ -33,8 +33,9 @@ static void report_frame(const struct report_program *program, uint64_t index, u
     uint64_t lookup = index == 0 ? offset : offset - 1;
     if (address > program->image_base && program->symbols != nullptr &&
         symbols_find(program->symbols, program->symbols_size, lookup, &name, &distance)) {
-        fmt_print(text, sizeof(text), "  #%llu %.64s+0x%llx (%s+0x%llx)", (unsigned long long)index, name,
-                  (unsigned long long)(distance + (index != 0)), program->name, (unsigned long long)offset);
+        distance += offset - lookup;
+        fmt_print(text, sizeof(text), "  #%llu %.64s+0x%llx (%s+0x%llx)", (unsigned long long)index, name, (unsigned long long)distance,
+                  program->name, (unsigned long long)offset);
     } else {
         fmt_print(text, sizeof(text), "  #%llu 0x%llx", (unsigned long long)index, (unsigned long long)address);
     }

@@ -289,12 +289,8 @@ static void submitted(void)
         };
         bool is_refused = method->is_blocking || method->is_raw;
         const status_t wanted[] = {
-            ERROR_BAD_HANDLE,
-            method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT,
-            ERROR_UNKNOWN_METHOD,
-            ERROR_WRONG_TYPE,
-            is_refused ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,
-            method->interface == INTERFACE_ENDPOINT ? ERROR_UNKNOWN_METHOD : ERROR_UNKNOWN_METHOD,
+            ERROR_BAD_HANDLE, method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT, ERROR_UNKNOWN_METHOD,
+            ERROR_WRONG_TYPE, is_refused ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,        ERROR_UNKNOWN_METHOD,
         };
         for (uint32_t i = 0; i < ARRAY_LENGTH(entries); i++) {
             struct tess_completion completion;

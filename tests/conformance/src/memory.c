@@ -252,7 +252,10 @@ static void kept_by_mapping(void)
 {
     handle_t memory = make(2 * STD_PAGE, 0);
     uint64_t a;
-    EXPECT_OK(tess_vspace_map(std_self.vspace, memory, 0, 2 * STD_PAGE, 0, MAP_READ | MAP_WRITE, &a));
+    if (tess_vspace_map(std_self.vspace, memory, 0, 2 * STD_PAGE, 0, MAP_READ | MAP_WRITE, &a) != OK) {
+        test_fail("cannot map");
+        return;
+    }
     *(volatile uint64_t *)a = 42;
     handle_drop(memory);
     sleep_ns(NS_PER_MS);

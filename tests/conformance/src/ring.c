@@ -9,7 +9,7 @@
 
 static struct std_ring ring;
 
-static bool open(uint32_t sq, uint32_t cq, uint32_t calls, uint32_t watches)
+static bool open_ring(uint32_t sq, uint32_t cq, uint32_t calls, uint32_t watches)
 {
     struct std_ring_sizes sizes = {.sq_entries = sq, .cq_entries = cq, .call_slots = calls, .watch_slots = watches};
     return EXPECT_OK(std_ring_open(&ring, &sizes));
@@ -39,7 +39,7 @@ static void submissions(void)
 {
     handle_t event = make_event();
     uint64_t bits;
-    if (!open(8, 16, 0, 0))
+    if (!open_ring(8, 16, 0, 0))
         return;
     for (uint32_t round = 0; round < 40; round++) { /* around the end of both queues */
         for (uint64_t i = 0; i < 5; i++) {
@@ -60,7 +60,7 @@ static void submissions(void)
     /* More than there is room for completions: the rest stays in the submission queue. */
     uint32_t submitted, available;
     std_ring_close(&ring);
-    if (!open(8, 2, 0, 0))
+    if (!open_ring(8, 2, 0, 0))
         return;
     for (uint64_t i = 0; i < 8; i++) {
         struct tess_submission entry = {.op = OP_EVENT_SET, .cookie = i, .handle = event, .words = {1ull << i}};
@@ -85,7 +85,7 @@ static void submissions(void)
 static void watches(void)
 {
     handle_t event = make_event();
-    if (!open(1, 8, 0, 4))
+    if (!open_ring(1, 8, 0, 4))
         return;
     EXPECT_OK(tess_ring_watch(ring.handle, event, 0x0F, 1, WATCH_ONCE));
     EXPECT_OK(tess_ring_watch(ring.handle, event, 0xF0, 2, WATCH_MULTI));
@@ -132,7 +132,7 @@ static void watch_arguments(void)
 {
     handle_t event = make_event(), blind = with_rights(event, EVENT_RIGHT_WAIT), deaf = with_rights(event, RIGHT_WATCH), memory;
     EXPECT_OK(tess_untyped_create_memory(std_self.untyped, STD_PAGE, 0, &memory));
-    if (!open(1, 4, 0, 2))
+    if (!open_ring(1, 4, 0, 2))
         return;
     EXPECT_STATUS(tess_ring_watch(ring.handle, HANDLE_NONE, 1, 1, 0), ERROR_BAD_HANDLE);
     EXPECT_STATUS(tess_ring_watch(ring.handle, blind, 1, 1, 0), ERROR_MISSING_RIGHT);
@@ -158,7 +158,7 @@ static void watch_arguments(void)
 
 static void timeouts(void)
 {
-    if (!open(1, 16, 0, 16))
+    if (!open_ring(1, 16, 0, 16))
         return;
     uint64_t now = time_now_ns();
     static const uint64_t delays_ms[] = {9, 3, 6, 1, 0, 12};
@@ -187,7 +187,7 @@ static void timeouts(void)
 static void overflow(void)
 {
     handle_t events[10];
-    if (!open(1, 4, 0, 32))
+    if (!open_ring(1, 4, 0, 32))
         return;
     for (uint64_t i = 0; i < 10; i++) {
         events[i] = make_event();
@@ -229,7 +229,7 @@ static void joined_bits(void)
 {
     handle_t event = make_event();
     uint64_t bits = 0;
-    if (!open(1, 2, 0, 8))
+    if (!open_ring(1, 2, 0, 8))
         return;
     EXPECT_OK(tess_ring_timeout(ring.handle, 1, 50));
     EXPECT_OK(tess_ring_timeout(ring.handle, 1, 51));
@@ -255,7 +255,7 @@ static void nonsense(void)
 {
     static const uint32_t values[] = {0, 1, 7, 8, 9, 1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
     handle_t event = make_event();
-    if (!open(8, 8, 0, 4))
+    if (!open_ring(8, 8, 0, 4))
         return;
     EXPECT_OK(tess_ring_watch(ring.handle, event, ~0ull, 1, WATCH_MULTI));
     for (uint32_t a = 0; a < ARRAY_LENGTH(values); a++)
@@ -295,7 +295,7 @@ static void waiting(void)
     struct waiter waiter = {};
     struct std_thread thread;
     uint32_t submitted, available;
-    if (!open(1, 8, 0, 4))
+    if (!open_ring(1, 8, 0, 4))
         return;
     EXPECT_OK(tess_ring_watch(ring.handle, event, ~0ull, 1, WATCH_MULTI));
     thread_start(&thread, enters, &waiter);
@@ -320,7 +320,7 @@ static void waiting(void)
 
 static void pinned(void)
 {
-    if (!open(1, 8, 0, 4))
+    if (!open_ring(1, 8, 0, 4))
         return;
     EXPECT_STATUS(tess_memory_decommit(ring.mapping.memory, 0, STD_PAGE), ERROR_BUSY);
     handle_destroy(ring.mapping.memory); /* our mapping shows scratch now; the ring's own pages stay until it goes */
@@ -369,7 +369,7 @@ static void storm(void)
     struct storm storm = {};
     struct std_thread threads[3];
     uint64_t seed = 99, taken = 0;
-    if (!open(1, 8, 0, 24))
+    if (!open_ring(1, 8, 0, 24))
         return;
     for (uint32_t i = 0; i < 4; i++)
         storm.events[i] = make_event();

@@ -9,7 +9,7 @@
 static struct std_ring ring;
 static handle_t endpoint;
 
-static bool open(uint32_t cq, uint32_t calls)
+static bool open_ring(uint32_t cq, uint32_t calls)
 {
     struct std_ring_sizes sizes = {.sq_entries = 1, .cq_entries = cq, .call_slots = calls, .watch_slots = 4};
     return EXPECT_OK(std_ring_open(&ring, &sizes)) && EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &endpoint)) &&
@@ -50,7 +50,7 @@ static void out_of_order(void)
     struct std_thread threads[COUNT];
     uint64_t tokens[COUNT];
     handle_t badged;
-    if (!open(16, COUNT))
+    if (!open_ring(16, COUNT))
         return;
     EXPECT_OK(tess_cspace_mint(std_self.cspace, endpoint, RIGHTS_ALL, 42, &badged));
     for (uint64_t i = 0; i < COUNT; i++) {
@@ -87,7 +87,7 @@ static void many_callers(void)
     constexpr uint32_t COUNT = 12;
     struct caller callers[COUNT];
     struct std_thread threads[COUNT];
-    if (!open(2, 3))
+    if (!open_ring(2, 3))
         return;
     for (uint64_t i = 0; i < COUNT; i++) {
         callers[i] = (struct caller){.handle = endpoint, .word = i, .deadline = patience()};
@@ -109,7 +109,7 @@ static void many_callers(void)
 static void badge_gone(void)
 {
     handle_t badged, copy, other;
-    if (!open(8, 2))
+    if (!open_ring(8, 2))
         return;
     EXPECT_OK(tess_cspace_mint(std_self.cspace, endpoint, RIGHTS_ALL, 7, &badged));
     EXPECT_OK(tess_cspace_mint(std_self.cspace, endpoint, RIGHTS_ALL, 8, &other));
@@ -142,7 +142,7 @@ static void client_dies(void)
 {
     struct child child;
     handle_t badged;
-    if (!open(8, 2))
+    if (!open_ring(8, 2))
         return;
     EXPECT_OK(tess_cspace_mint(std_self.cspace, endpoint, RIGHTS_ALL, 99, &badged));
     struct child_args args = {.role = "call", .handles = {{"endpoint", badged, RIGHTS_ALL, true}}, .handle_count = 1};
@@ -165,7 +165,7 @@ static void binding(void)
     handle_t second, blind;
     struct std_ring other;
     struct std_ring_sizes sizes = {.sq_entries = 1, .cq_entries = 2, .call_slots = 1, .watch_slots = 1};
-    if (!open(8, 2) || !EXPECT_OK(std_ring_open(&other, &sizes)))
+    if (!open_ring(8, 2) || !EXPECT_OK(std_ring_open(&other, &sizes)))
         return;
     EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &second));
     EXPECT_STATUS(tess_ring_bind(other.handle, endpoint, 1), ERROR_BUSY);
@@ -209,7 +209,7 @@ static void ring_dies(void)
 {
     struct caller callers[4];
     struct std_thread threads[4];
-    if (!open(8, 2))
+    if (!open_ring(8, 2))
         return;
     for (uint64_t i = 0; i < 4; i++) {
         callers[i] = (struct caller){.handle = endpoint, .word = i, .deadline = time_after_ns(NS_PER_S)};
@@ -234,7 +234,7 @@ static void callers_give_up(void)
 {
     struct caller callers[4];
     struct std_thread threads[4];
-    if (!open(8, 2))
+    if (!open_ring(8, 2))
         return;
     for (uint64_t i = 0; i < 4; i++) {
         callers[i] = (struct caller){.handle = endpoint, .word = i, .deadline = i % 2 == 0 ? time_after_ns(20 * NS_PER_MS) : patience()};
@@ -266,7 +266,7 @@ static void handles_back(void)
     handle_t event, moved;
     struct std_thread thread;
     struct caller caller;
-    if (!open(8, 2))
+    if (!open_ring(8, 2))
         return;
     for (uint32_t is_move = 0; is_move < 2; is_move++) {
         EXPECT_OK(tess_untyped_create_event(std_self.untyped, &event));

@@ -213,8 +213,7 @@ static int32_t wild_start(uint64_t i)
         tess_untyped_create_thread(std_self.untyped, std_self.process, memory, 0, 0, &thread) != OK)
         return STATUS_SAFE;
     uint64_t value = forbidden[i / 3];
-    status_t status = tess_thread_start(thread, i % 3 == 0 ? value : (uint64_t)spin, i % 3 == 1 ? value : sp, 0, 0, i % 3 == 2 ? value : 0);
-    (void)status;
+    (void)tess_thread_start(thread, i % 3 == 0 ? value : (uint64_t)spin, i % 3 == 1 ? value : sp, 0, 0, i % 3 == 2 ? value : 0);
     time_sleep_until(time_after_ns(2 * NS_PER_MS));
     return STATUS_SAFE;
 }
@@ -224,21 +223,19 @@ static int32_t pull_away(uint64_t i)
 {
     uint64_t words[MESSAGE_WORDS] = {1, 2, 3, 4, 5, 6, 7, 8, shared->http, shared->http, shared->http, shared->http};
     if (i == 0) {
-        status_t status = tess_vspace_unmap(std_self.vspace, tess_thread_block()->message_page, STD_PAGE);
+        (void)tess_vspace_unmap(std_self.vspace, tess_thread_block()->message_page, STD_PAGE);
         struct tess_regs regs = {.op = op_make(43, 1, 8, 4, 15), .handle = shared->http, .aux = time_after_ns(NS_PER_MS)};
-        status = tess_invoke(&regs);
-        (void)status;
+        (void)tess_invoke(&regs);
         return STATUS_SAFE;
     }
     if (i == 1) {
-        status_t status = raw_call(op_make(43, 1, 8, 4, 15), shared->http, time_after_ns(NS_PER_MS), words);
-        status = tess_cspace_delete(std_self.cspace, std_self.cspace);
-        status = tess_cspace_delete(std_self.cspace, std_self.cspace);
-        (void)status;
+        (void)raw_call(op_make(43, 1, 8, 4, 15), shared->http, time_after_ns(NS_PER_MS), words);
+        (void)tess_cspace_delete(std_self.cspace, std_self.cspace);
+        (void)tess_cspace_delete(std_self.cspace, std_self.cspace);
         return STATUS_SAFE;
     }
-    status_t status = tess_vspace_unmap(std_self.vspace, 0x1000, USER_END - 0x1000);
-    return status == OK ? STATUS_BREACH : STATUS_BREACH;
+    (void)tess_vspace_unmap(std_self.vspace, 0x1000, USER_END - 0x1000);
+    return STATUS_BREACH; /* there is no code left to return to */
 }
 
 const struct attack attacks[] = {

@@ -20,38 +20,33 @@ static bool calls_work(void)
     return true;
 }
 
+/* Not formatted: each line of such a list would be indented deeper, and more with every run. */
+/* clang-format off */
 #if defined(__x86_64__)
-#define PRIVILEGED(X)                                                                                                                      \
-    X("hlt")                                                                                                                               \
-    X("cli")                                                                                                                               \
-    X("sti") X("clts") X("invd") X("wbinvd") X("swapgs") X("sysretq") X("int $0x20") X("int $0x08") X("int3") X("ud2") X("int $0x80")      \
-        X("sysenter") X("xorl %%eax, %%eax\nmovq %%rax, %%cr3") X("xorl %%eax, %%eax\nmovq %%rax, %%cr0") X("movq %%cr4, %%rax")           \
-            X("movq %%rax, %%dr7") X("movl $0xC0000082, %%ecx\nrdmsr") X("movl $0xC0000082, %%ecx\nwrmsr") X("invlpg (%%rsp)")             \
-                X("lgdt (%%rsp)") X("lidt (%%rsp)") X("lldt %%ax") X("ltr %%ax") X("lmsw %%ax") X("movw $0x64, %%dx\ninb %%dx, %%al")      \
-                    X("movw $0xCF9, %%dx\nmovb $6, %%al\noutb %%al, %%dx") X("movw $0xF4, %%dx\noutb %%al, %%dx")                          \
-                        X("movl $8, %%eax\nmovw %%ax, %%ss") X("movl $16, %%eax\nmovw %%ax, %%ds")                                         \
-                            X("pushq $8\nleaq 1f(%%rip), %%rax\npushq %%rax\nlretq\n1:")                                                   \
-                                X("pushq $16\npushq %%rsp\npushq $2\npushq $8\npushq $0\niretq")                                           \
-                                    X("pushfq\norq $0x100, (%%rsp)\npopfq\nnop\nnop") X("movl $0, %%ecx\nxsetbv")                          \
-                                        X("addps %%xmm0, %%xmm0") X("fninit")
+#define PRIVILEGED(X) \
+    X("hlt") X("cli") X("sti") X("clts") X("invd") X("wbinvd") X("swapgs") X("sysretq") X("int $0x20") X("int $0x08") X("int3") \
+    X("ud2") X("int $0x80") X("sysenter") X("xorl %%eax, %%eax\nmovq %%rax, %%cr3") X("xorl %%eax, %%eax\nmovq %%rax, %%cr0") \
+    X("movq %%cr4, %%rax") X("movq %%rax, %%dr7") X("movl $0xC0000082, %%ecx\nrdmsr") X("movl $0xC0000082, %%ecx\nwrmsr") \
+    X("invlpg (%%rsp)") X("lgdt (%%rsp)") X("lidt (%%rsp)") X("lldt %%ax") X("ltr %%ax") X("lmsw %%ax") \
+    X("movw $0x64, %%dx\ninb %%dx, %%al") X("movw $0xCF9, %%dx\nmovb $6, %%al\noutb %%al, %%dx") \
+    X("movw $0xF4, %%dx\noutb %%al, %%dx") X("movl $8, %%eax\nmovw %%ax, %%ss") X("movl $16, %%eax\nmovw %%ax, %%ds") \
+    X("pushq $8\nleaq 1f(%%rip), %%rax\npushq %%rax\nlretq\n1:") X("pushq $16\npushq %%rsp\npushq $2\npushq $8\npushq $0\niretq") \
+    X("pushfq\norq $0x100, (%%rsp)\npopfq\nnop\nnop") X("movl $0, %%ecx\nxsetbv") X("addps %%xmm0, %%xmm0") X("fninit")
 #elif defined(__aarch64__)
-#define PRIVILEGED(X)                                                                                                                      \
-    X("msr daifset, #15")                                                                                                                  \
-    X("msr spsel, #1")                                                                                                                     \
-    X("mrs x0, sctlr_el1") X("msr ttbr0_el1, xzr") X("msr ttbr1_el1, xzr") X("msr vbar_el1, xzr") X("msr tcr_el1, xzr")                    \
-        X("msr elr_el1, xzr") X("tlbi vmalle1") X("eret") X("hvc #0") X("smc #0") X("brk #7") X(".inst 0") X("ic iallu")                   \
-            X("mrs x0, esr_el1") X("msr cntp_ctl_el0, xzr") X("msr cntkctl_el1, xzr") X("msr tpidr_el1, xzr") X("mrs x0, mpidr_el1")       \
-                X("msr sp_el0, xzr") X(".inst 0x4E20D400") X("at s1e1r, x0") X("msr pmcr_el0, xzr") X("hlt #0") X("dc isw, xzr")           \
-                    X("msr cpacr_el1, xzr") X("msr oslar_el1, xzr")
+#define PRIVILEGED(X) \
+    X("msr daifset, #15") X("msr spsel, #1") X("mrs x0, sctlr_el1") X("msr ttbr0_el1, xzr") X("msr ttbr1_el1, xzr") \
+    X("msr vbar_el1, xzr") X("msr tcr_el1, xzr") X("msr elr_el1, xzr") X("tlbi vmalle1") X("eret") X("hvc #0") X("smc #0") \
+    X("brk #7") X(".inst 0") X("ic iallu") X("mrs x0, esr_el1") X("msr cntp_ctl_el0, xzr") X("msr cntkctl_el1, xzr") \
+    X("msr tpidr_el1, xzr") X("mrs x0, mpidr_el1") X("msr sp_el0, xzr") X(".inst 0x4E20D400") X("at s1e1r, x0") \
+    X("msr pmcr_el0, xzr") X("hlt #0") X("dc isw, xzr") X("msr cpacr_el1, xzr") X("msr oslar_el1, xzr")
 #else
-#define PRIVILEGED(X)                                                                                                                      \
-    X("csrr a0, sstatus")                                                                                                                  \
-    X("csrw sstatus, zero")                                                                                                                \
-    X("csrw satp, zero") X("csrw stvec, zero") X("csrw sscratch, zero") X("csrw sepc, zero") X("csrw sie, zero") X("sfence.vma") X("sret") \
-        X("mret") X("ebreak") X("unimp") X("csrr a0, mstatus") X("csrw mtvec, zero") X("csrr a0, mhartid") X("csrw medeleg, zero")         \
-            X("csrw stimecmp, zero") X(".word 0x00053007") X(".word 0x02000053") X("csrw fcsr, zero") X("csrw scounteren, zero")           \
-                X(".word 0xFFFFFFFF")
+#define PRIVILEGED(X) \
+    X("csrr a0, sstatus") X("csrw sstatus, zero") X("csrw satp, zero") X("csrw stvec, zero") X("csrw sscratch, zero") \
+    X("csrw sepc, zero") X("csrw sie, zero") X("sfence.vma") X("sret") X("mret") X("ebreak") X("unimp") X("csrr a0, mstatus") \
+    X("csrw mtvec, zero") X("csrr a0, mhartid") X("csrw medeleg, zero") X("csrw stimecmp, zero") X(".word 0x00053007") \
+    X(".word 0x02000053") X("csrw fcsr, zero") X("csrw scounteren, zero") X(".word 0xFFFFFFFF")
 #endif
+/* clang-format on */
 
 #define CASE(text)                                                                                                                         \
     case __COUNTER__ - FIRST: __asm__ volatile(text : : : "memory" CLOBBERS); break;

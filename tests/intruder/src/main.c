@@ -40,7 +40,7 @@ static void attack_end(const struct attack *attack, uint64_t argument, struct cl
     if (status == ERROR_TIMED_OUT) {
         if (attack->end != ENDS_KILLED)
             fail("%s %llu did not end", attack->name, (unsigned long long)argument);
-        status = tess_process_kill(clone->process, 3);
+        (void)tess_process_kill(clone->process, 3);
         if (tess_process_wait(clone->process, &cause, &code, time_after_ns(PATIENCE_NS)) != OK) {
             fail("%s %llu could not be killed", attack->name, (unsigned long long)argument);
             return;
