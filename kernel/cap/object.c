@@ -233,7 +233,9 @@ bool reap_run(void)
     return list->first != nullptr;
 }
 
-bool reap_is_pending(void) { return atomic_load_explicit(&reap_count, memory_order_relaxed) != 0 || quiesce_is_pending(); }
+uint64_t reap_pending_count(void) { return atomic_load_explicit(&reap_count, memory_order_relaxed) + quiesce_pending_count(); }
+
+bool reap_is_pending(void) { return reap_pending_count() != 0; }
 
 bool reap_all(uint64_t limit_ns)
 {

@@ -32,7 +32,9 @@ void quiesce_defer(struct deferred *deferred, void (*release)(struct deferred *)
     atomic_fetch_add_explicit(&pending_count, 1, memory_order_relaxed);
 }
 
-bool quiesce_is_pending(void) { return atomic_load_explicit(&pending_count, memory_order_relaxed) != 0; }
+uint64_t quiesce_pending_count(void) { return atomic_load_explicit(&pending_count, memory_order_relaxed); }
+
+bool quiesce_is_pending(void) { return quiesce_pending_count() != 0; }
 
 /* What was deferred up to this epoch is due: the oldest epoch in which another CPU (or this one, with_self) is in the kernel. Never
  * more than the present epoch: what another CPU defers after this look at the CPUs may be in somebody's hands. */

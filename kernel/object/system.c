@@ -30,6 +30,7 @@ status_t system_info(struct invocation *inv, struct system *self, uint64_t addre
     struct tess_system_info info = {
         .time_ns = arch_time_ns(),
         .cpu_count = cpu_count,
+        .dying_count = (uint32_t)reap_pending_count(),
         .ram_pages = page_ram_count(),
         .free_pages = page_free_count(),
         .kernel_pages = page_ram_count() - untyped_root->limit_pages,

@@ -94,6 +94,7 @@ static inline bool object_is_alive(const struct object *object)
 bool reap_run(void);
 /* Something given up anywhere has not come back yet. */
 bool reap_is_pending(void);
+uint64_t reap_pending_count(void); /* of steps still to be done; 0 = none */
 /* Waits, at most until `limit_ns`, for all that was given up on any CPU to come back; true when it did. No lock is held, and the
  * caller keeps no pointer that it did not count: it leaves its epoch. */
 bool reap_all(uint64_t limit_ns);

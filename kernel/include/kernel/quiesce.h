@@ -33,3 +33,4 @@ bool quiesce_run(void);
  * called with locks held; what it releases goes to the reap list, or is a cell. */
 void quiesce_drain(void);
 bool quiesce_is_pending(void);
+uint64_t quiesce_pending_count(void);

@@ -69,6 +69,8 @@ struct account {
     struct tess_system_info system;
 };
 void account_read(struct account *account);
+/* The same, once nothing is dying any more: the figures to come back to. */
+void account_begin(struct account *account);
 /* Waits until memory, objects and handles are as in `before` (what dies is freed a moment later); else fails the test. */
 void account_settle(const struct account *before);
 

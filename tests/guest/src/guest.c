@@ -137,6 +137,14 @@ void account_read(struct account *account)
         test_fail("account: %s", status_name(status));
 }
 
+void account_begin(struct account *account)
+{
+    uint64_t end = time_after_ns(3 * NS_PER_S);
+    do
+        account_read(account);
+    while (account->system.dying_count != 0 && time_now_ns() < end);
+}
+
 static const char *const type_names[32] = {"none",  "untyped",   "cspace", "memory", "vspace", "process", "thread",  "endpoint", "ring",
                                            "event", "interrupt", "dma",    "log",    "clock",  "machine", "ioports", "system"};
 

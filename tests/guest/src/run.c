@@ -110,7 +110,7 @@ void test_run(const char *name, void (*fn)(void))
     note[0] = 0;
     atomic_store(&running_name, name);
     atomic_store(&running_until_ns, time_after_ns(test_seconds_max * NS_PER_S));
-    account_read(&before);
+    account_begin(&before);
     run_on_own_untyped(fn);
     account_settle(&before);
     atomic_store(&running_until_ns, 0);
