@@ -45,15 +45,7 @@ static void event_class_kill(struct object *object)
 {
     struct event *event = (struct event *)object;
     spinlock_acquire(&object->lock);
-    for (struct list_node *node = list_first(&event->waiters.waiters), *next; node != nullptr; node = next) {
-        next = list_next(&event->waiters.waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!thread_wait_claim_any(thread))
-            continue;
-        list_remove(node);
-        thread_wait_finish(thread, ERROR_PEER_DIED);
-        sched_ready(thread);
-    }
+    wait_queue_end(&event->waiters, ERROR_PEER_DIED);
     spinlock_release(&object->lock);
     log_reader_gone(event);
 }

@@ -102,15 +102,7 @@ static void interrupt_class_kill(struct object *object)
     }
     spinlock_release(&irq_lock);
     spinlock_acquire(&object->lock);
-    for (struct list_node *node = list_first(&interrupt->waiters.waiters), *next; node != nullptr; node = next) {
-        next = list_next(&interrupt->waiters.waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!thread_wait_claim_any(thread))
-            continue;
-        list_remove(node);
-        thread_wait_finish(thread, ERROR_PEER_DIED);
-        sched_ready(thread);
-    }
+    wait_queue_end(&interrupt->waiters, ERROR_PEER_DIED);
     spinlock_release(&object->lock);
 }
 

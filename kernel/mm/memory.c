@@ -85,15 +85,24 @@ static status_t commit_range(struct memory *memory, uint64_t first, uint64_t cou
     return OK;
 }
 
+static status_t create(struct untyped *untyped, enum memory_kind kind, uint64_t size_pages, struct memory **out_memory)
+{
+    status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)out_memory);
+    if (status != OK)
+        return status;
+    struct memory *memory = *out_memory;
+    list_init(&memory->regions);
+    memory->size_pages = size_pages;
+    memory->kind = kind;
+    return OK;
+}
+
 status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t flags, struct memory **out_memory)
 {
     struct memory *memory;
-    status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)&memory);
+    status_t status = create(untyped, MEMORY_KIND_ANONYMOUS, size_pages, &memory);
     if (status != OK)
         return status;
-    list_init(&memory->regions);
-    memory->size_pages = size_pages;
-    memory->kind = MEMORY_KIND_ANONYMOUS;
     if (flags & MEMORY_CONTIGUOUS) {
         status = untyped_charge(untyped, size_pages);
         if (status == OK) {
@@ -131,16 +140,10 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
 
 status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages, struct memory **out_memory)
 {
-    struct memory *memory;
-    status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)&memory);
-    if (status != OK)
-        return status;
-    list_init(&memory->regions);
-    memory->size_pages = size_pages;
-    memory->kind = kind;
-    memory->run = run;
-    *out_memory = memory;
-    return OK;
+    status_t status = create(untyped, kind, size_pages, out_memory);
+    if (status == OK)
+        (*out_memory)->run = run;
+    return status;
 }
 
 status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)

@@ -162,6 +162,19 @@ bool thread_wait_cancel(struct thread *thread, status_t status)
     return true;
 }
 
+void wait_queue_end(struct wait_queue *queue, status_t status)
+{
+    for (struct list_node *node = list_first(&queue->waiters), *next; node != nullptr; node = next) {
+        next = list_next(&queue->waiters, node);
+        struct thread *thread = container_of(node, struct thread, wait_node);
+        if (!thread_wait_claim_any(thread))
+            continue;
+        list_remove(node);
+        thread_wait_finish(thread, status);
+        sched_ready(thread);
+    }
+}
+
 void thread_wait_recheck(struct thread *thread)
 {
     /* A kill or interrupt may have come before the wait could be claimed. It set its flag first and then failed to claim; we

@@ -90,6 +90,8 @@ uint64_t thread_wait_restore_locked(struct thread *thread);
 void thread_wait_restored(struct thread *thread, uint64_t sequence);
 /* Ends whatever the thread waits for with `status` (timeout, kill, interrupt); false when it does not wait. */
 bool thread_wait_cancel(struct thread *thread, status_t status);
+/* Ends the wait of all who are in the queue, whose lock is held, with `status`. */
+void wait_queue_end(struct wait_queue *queue, status_t status);
 
 [[nodiscard]] status_t thread_create(struct untyped *untyped, struct process *process, struct memory *message, uint64_t offset,
                                      uint32_t flags, struct thread **out_thread);

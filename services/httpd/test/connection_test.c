@@ -2,7 +2,7 @@
  * The connection over real socket queues with a test playing the network side: the service end puts the client's bytes in and
  * takes the answers out, in chosen pieces.
  */
-#include "check.h"
+#include <check.h>
 #include <httpd/http_response.h>
 #include <httpd/site.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Requests, whole and in pieces of every size, with the answer each must get. */
-#include "check.h"
+#include <check.h>
 #include <httpd/http_date.h>
 #include <httpd/http_path.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * The page and its JSON for no facts, ordinary facts and the most that can be; with an argument, writes ordinary ones to
  * stdout ("html" or "json") for a real parser.
  */
-#include "check.h"
+#include <check.h>
 #include <httpd/site.h>
 #include <string.h>
 
