@@ -23,6 +23,7 @@ test:
 	@$(PYTHON) tools/setup --for test $(ALL)
 	@$(PYTHON) tools/test
 
+## make soak     make test with full counts: hours
 soak:
 	@SOAK=1 $(MAKE) --no-print-directory test
 

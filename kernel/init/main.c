@@ -170,6 +170,7 @@ static void continue_boot(void)
     atomic_store(&cpu->is_online, true);
     page_init_late(boot);
     clock_init_page();
+    dma_init(boot);
     for (uint32_t i = 0; i < boot->cpu_count; i++)
         if (i != boot->boot_cpu)
             (void)cpu_create(i, boot->cpus[i].hw_id);

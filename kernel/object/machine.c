@@ -102,11 +102,11 @@ status_t machine_ioports(struct invocation *inv, struct machine *self, const str
     return invocation_give(inv, &ioports->object, RIGHTS_ALL, out_ioports);
 }
 
-status_t machine_dma(struct invocation *inv, struct machine *self, const struct cap *untyped, handle_t *out_dma)
+status_t machine_dma(struct invocation *inv, struct machine *self, const struct cap *untyped, uint64_t configuration, handle_t *out_dma)
 {
     (void)self;
     struct dma *dma;
-    status_t status = dma_create((struct untyped *)untyped->object, &dma);
+    status_t status = dma_create((struct untyped *)untyped->object, configuration, &dma);
     return status == OK ? invocation_give(inv, &dma->object, RIGHTS_ALL, out_dma) : status;
 }
 

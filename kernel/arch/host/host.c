@@ -319,6 +319,7 @@ bool arch_irq_configure(uint32_t source, bool, bool, uint32_t)
 void arch_irq_mask(uint32_t source) { atomic_fetch_and(&unmasked, ~(1u << source)); }
 void arch_irq_unmask(uint32_t source) { atomic_fetch_or(&unmasked, 1u << source); }
 bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
+void *mmio_map(paddr_t, uint64_t) { return nullptr; } /* for linking: there are no PCI functions here */
 void arch_root_init(void *, const void *) {}
 void arch_vspace_switch(paddr_t) {}
 void arch_tlb_flush_page_local(vaddr_t) {}

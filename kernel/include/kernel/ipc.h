@@ -98,6 +98,9 @@ struct dma {
     struct object object;
     struct spinlock lock;
     struct list runs GUARDED_BY(&lock);
+    /* Of the function that this object guards, else nullptr; object/dma.c's guard_lock. */
+    volatile uint16_t *command;
+    struct list_node guard_node;
 };
 
 struct ioports {

@@ -20,5 +20,7 @@ extern struct log log_object;
 void machine_init(const struct boot_info *bi);
 void system_init(void);
 [[nodiscard]] status_t interrupt_create(struct untyped *untyped, uint32_t source, uint32_t flags, struct interrupt **out_interrupt);
-[[nodiscard]] status_t dma_create(struct untyped *untyped, struct dma **out_dma);
+/* Maps the configuration space of all PCI functions: before other CPUs run. */
+void dma_init(const struct boot_info *bi);
+[[nodiscard]] status_t dma_create(struct untyped *untyped, paddr_t configuration, struct dma **out_dma);
 uint64_t dma_pinned_pages(struct dma *dma);

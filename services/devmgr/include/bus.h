@@ -26,6 +26,8 @@ struct bus {
 /* Finds and places everything. */
 void bus_open(struct bus *bus, handle_t machine, const struct tess_platform *platform);
 
+/* Physical address of its configuration space. */
+uint64_t bus_device_configuration(const struct bus *bus, const struct pci_device *device);
 /* Decoding and bus mastering on, legacy interrupt on, MSI and MSI-X off; the bridges above pass it on. */
 void bus_device_enable(struct bus *bus, const struct pci_device *device);
 /* No more DMA and interrupts from it, whatever it was doing: bus mastering off, then a reset where the device has one. */

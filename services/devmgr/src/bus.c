@@ -30,6 +30,16 @@ static volatile uint8_t *map_registers(handle_t machine, uint64_t base, uint64_t
     return address;
 }
 
+static uint64_t config_physical(const struct ecam *ecam, uint32_t bdf)
+{
+    return ecam->base + ((bdf >> 8) - ecam->bus_start) * BUS_BYTES + ((bdf & 0xFF) << 12);
+}
+
+uint64_t bus_device_configuration(const struct bus *bus, const struct pci_device *device)
+{
+    return config_physical(&bus->ecams[device->host], device->bdf);
+}
+
 static volatile uint8_t *config_address(struct ecam *ecam, uint32_t bdf, uint32_t offset)
 {
     uint32_t number = bdf >> 8;
@@ -37,7 +47,7 @@ static volatile uint8_t *config_address(struct ecam *ecam, uint32_t bdf, uint32_
         return nullptr;
     }
     if (ecam->buses[number] == nullptr) {
-        ecam->buses[number] = map_registers(ecam->machine, ecam->base + (number - ecam->bus_start) * BUS_BYTES, BUS_BYTES);
+        ecam->buses[number] = map_registers(ecam->machine, config_physical(ecam, number << 8), BUS_BYTES);
         if (ecam->buses[number] == nullptr) {
             log_error("cannot map the configuration space of bus %u", number);
             return nullptr;

@@ -110,7 +110,7 @@ static status_t make_objects(struct claims *claims, struct claim *claim, handle_
     status_t status =
         make_interrupt(claims, device->interrupt_source, INTERRUPT_LEVEL | INTERRUPT_ACTIVE_LOW, &claim->interrupt, out_interrupt);
     if (status == OK) {
-        status = tess_machine_dma(claims->bus->machine, std_self.untyped, &claim->dma);
+        status = tess_machine_dma(claims->bus->machine, std_self.untyped, bus_device_configuration(claims->bus, device), &claim->dma);
     }
     if (status == OK) {
         status = std_handle_mint(claim->dma, GIVEN | DMA_RIGHT_MAP, 0, out_dma);

@@ -130,7 +130,7 @@ static void dma(void)
 {
     handle_t dma, memory, sparse;
     uint64_t address, second, pages;
-    if (!EXPECT_OK(tess_machine_dma(guest.machine, std_self.untyped, &dma)) ||
+    if (!EXPECT_OK(tess_machine_dma(guest.machine, std_self.untyped, 0, &dma)) ||
         !EXPECT_OK(tess_untyped_create_memory(std_self.untyped, 8 * STD_PAGE, MEMORY_CONTIGUOUS, &memory)) ||
         !EXPECT_OK(tess_untyped_create_memory(std_self.untyped, 64 * STD_PAGE, 0, &sparse)))
         return;
@@ -158,6 +158,61 @@ static void dma(void)
     handle_drop(sparse);
 }
 
+/* Whether bus mastering of the first function is on: the host bridge, whose bit exists and which masters nothing. */
+static bool is_master(volatile uint16_t *configuration) { return (configuration[2] & 4) != 0; }
+
+/* A dma object of the function, with a page pinned; false when that failed. */
+static bool pins_a_page(handle_t memory, handle_t *out_dma)
+{
+    uint64_t address;
+    return EXPECT_OK(tess_machine_dma(guest.machine, std_self.untyped, guest.platform.pci_hosts[0].ecam_base, out_dma)) &&
+           EXPECT_OK(tess_dma_map(*out_dma, memory, 0, STD_PAGE, &address));
+}
+
+/* Objects are destroyed a moment after their last handle is gone. */
+static bool becomes_silent(volatile uint16_t *configuration)
+{
+    uint64_t end = patience();
+    while (is_master(configuration) && time_now_ns() < end)
+        sleep_ns(NS_PER_MS);
+    return !is_master(configuration);
+}
+
+/* Who dies with pages pinned leaves a function that cannot write to them any more. */
+static void dma_guard(void)
+{
+    handle_t dma, newer = HANDLE_NONE, registers, memory;
+    uint64_t base = guest.platform.pci_hosts[0].ecam_base, address, pages;
+    EXPECT_STATUS(tess_machine_dma(guest.machine, std_self.untyped, base + 4, &dma), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_machine_dma(guest.machine, std_self.untyped, base - STD_PAGE, &dma), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_machine_dma(guest.machine, std_self.untyped, ~0xFFFull, &dma), ERROR_BAD_ARGUMENT);
+    if (!EXPECT(guest.platform.pci_host_count > 0) ||
+        !EXPECT_OK(tess_machine_device_memory(guest.machine, std_self.untyped, base, STD_PAGE, &registers)) ||
+        !EXPECT_OK(tess_vspace_map(std_self.vspace, registers, 0, STD_PAGE, 0, MAP_READ | MAP_WRITE, &address)) ||
+        !EXPECT_OK(tess_untyped_create_memory(std_self.untyped, STD_PAGE, 0, &memory)))
+        return;
+    volatile uint16_t *configuration = (volatile uint16_t *)address;
+    configuration[2] |= 4;
+    EXPECT(is_master(configuration));
+
+    /* Released by the bus manager: it has seen to the function. */
+    EXPECT(pins_a_page(memory, &dma));
+    EXPECT_OK(tess_dma_release(dma, &pages));
+    handle_drop(dma);
+    /* An older guard's death does not touch a function that has a newer one. */
+    EXPECT(pins_a_page(memory, &dma) && pins_a_page(memory, &newer));
+    handle_drop(dma);
+    struct account now;
+    account_begin(&now); /* both are destroyed when nothing is dying */
+    EXPECT(is_master(configuration));
+    handle_drop(newer);
+    EXPECT(becomes_silent(configuration));
+
+    EXPECT_OK(tess_vspace_unmap(std_self.vspace, address, STD_PAGE));
+    handle_drop(registers);
+    handle_drop(memory);
+}
+
 void device_tests(void)
 {
     static const struct test tests[] = {
@@ -166,6 +221,7 @@ void device_tests(void)
         {"interrupt.all", interrupts},
         {"ioports.all", ports},
         {"dma.all", dma},
+        {"dma.guard", dma_guard},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -68,7 +68,7 @@ static status_t make_ioports(const struct parts *parts, handle_t untyped, handle
 }
 static status_t make_dma(const struct parts *parts, handle_t untyped, handle_t *out)
 {
-    return tess_machine_dma(parts->machine, untyped, out);
+    return tess_machine_dma(parts->machine, untyped, 0, out);
 }
 
 static const struct maker {

@@ -54,7 +54,7 @@ bool samples_make(struct samples *samples)
     EXPECT_OK(tess_untyped_create_endpoint(untyped, &of[OBJECT_ENDPOINT]));
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));
     EXPECT_OK(tess_machine_interrupt(guest.machine, untyped, guest.platform.irq_source_count - 1, 0, &of[OBJECT_INTERRUPT]));
-    EXPECT_OK(tess_machine_dma(guest.machine, untyped, &of[OBJECT_DMA]));
+    EXPECT_OK(tess_machine_dma(guest.machine, untyped, 0, &of[OBJECT_DMA]));
     status_t status = tess_machine_ioports(guest.machine, untyped, 0x80, 1, &of[OBJECT_IOPORTS]);
     return EXPECT(status == OK || (status == ERROR_UNSUPPORTED && guest.platform.arch != 1));
 }
