@@ -1,19 +1,13 @@
 /*
  * Tables of handles. See cap.h for the locking. A slot is free, reserved (taken off the free list, object still nullptr) or full.
  * Filling: rights, badge and tree links first, the object pointer last. Emptying: object pointer, then generation, then the free
- * list. A reader that sees the same generation before and after its reads has seen one handle's contents: the fence in
- * slot_empty() keeps the next filling behind the new generation.
+ * list. cspace_peek() relies on this order; the fence in slot_empty() keeps the next filling behind the new generation.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
-
-static struct slot *slot_at(struct cspace *cspace, uint32_t index)
-{
-    return &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
-}
 
 static handle_t handle_of(const struct slot *slot)
 {
@@ -22,31 +16,21 @@ static handle_t handle_of(const struct slot *slot)
 
 status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
 {
-    uint32_t index = (uint32_t)handle, generation = (uint32_t)(handle >> 32);
-    if (index >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire) || generation == 0)
+    if (cspace_peek(cspace, handle, out_cap))
+        return OK;
+    if ((uint32_t)handle >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
         return ERROR_BAD_HANDLE;
-    struct slot *slot = slot_at(cspace, index);
-    uint32_t before = atomic_load_explicit(&slot->generation, memory_order_acquire);
-    struct object *object = atomic_load_explicit(&slot->object, memory_order_acquire);
-    uint32_t rights = atomic_load_explicit(&slot->rights, memory_order_relaxed);
-    struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
-    atomic_thread_fence(memory_order_acquire);
-    uint32_t after = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    if (before != generation || after != generation)
-        return generation < after ? ERROR_STALE_HANDLE : ERROR_BAD_HANDLE;
-    if (object == nullptr)
-        return ERROR_BAD_HANDLE;
-    if (!object_is_alive(object))
-        return ERROR_STALE_HANDLE;
-    *out_cap = (struct cap){
-        .object = object, .slot = slot, .rights = rights, .generation = generation, .badge = badge != nullptr ? badge->value : 0};
-    return OK;
+    const struct slot *slot = cspace_slot(cspace, (uint32_t)handle);
+    uint64_t generation = handle >> 32, present = atomic_load_explicit(&slot->generation, memory_order_acquire);
+    if (generation != present)
+        return generation != 0 && generation < present ? ERROR_STALE_HANDLE : ERROR_BAD_HANDLE;
+    return atomic_load(&slot->object) == nullptr ? ERROR_BAD_HANDLE : ERROR_STALE_HANDLE;
 }
 
 status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handle, struct cap *out_cap)
 {
     for (; *index < atomic_load_explicit(&cspace->slot_count, memory_order_acquire); (*index)++) {
-        *out_handle = handle_of(slot_at(cspace, (uint32_t)*index));
+        *out_handle = handle_of(cspace_slot(cspace, (uint32_t)*index));
         if (cspace_lookup(cspace, *out_handle, out_cap) == OK)
             return OK;
     }
@@ -157,7 +141,7 @@ static struct dropped slot_empty(struct slot *slot)
     atomic_store_explicit(&slot->object, nullptr, memory_order_release);
     uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
-    atomic_thread_fence(memory_order_release); /* before rights and badge of the next handle; pairs with cspace_lookup's */
+    atomic_thread_fence(memory_order_release); /* before rights and badge of the next handle; pairs with cspace_peek's */
     return dropped;
 }
 
@@ -283,7 +267,7 @@ bool cspace_close_step(struct cspace *cspace)
             return false;
         if (!atomic_compare_exchange_strong(&cspace->clear_cursor, &index, index + 1))
             continue; /* another CPU took this one */
-        struct slot *slot = slot_at(cspace, index);
+        struct slot *slot = cspace_slot(cspace, index);
         /* Generation first: with the object of an older one the two would not match, and the handle would stay. */
         uint32_t generation = atomic_load(&slot->generation);
         struct object *object = atomic_load(&slot->object);
@@ -377,7 +361,7 @@ status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t sourc
         return cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
     if (cap.object->type != OBJECT_ENDPOINT)
         return ERROR_WRONG_TYPE;
-    if (cap.badge != 0)
+    if (cap.badge != nullptr)
         return ERROR_ALREADY;
     if ((cap.rights & RIGHT_OWNER) == 0)
         return ERROR_MISSING_RIGHT;
@@ -452,7 +436,7 @@ status_t cspace_inspect(struct invocation *inv, struct cspace *self, uint64_t ta
         return status;
     *out_type = cap.object->type;
     *out_rights = cap.rights;
-    *out_badge = cap.badge;
+    *out_badge = badge_number(cap.badge);
     *out_object_id = cap.object->id;
     return OK;
 }

@@ -2,6 +2,7 @@
 #include <arch/arch.h>
 #include <kernel/clock.h>
 #include <kernel/init.h>
+#include <kernel/invocation.h>
 #include <kernel/log.h>
 #include <kernel/machine.h>
 #include <kernel/page_table.h>
@@ -29,7 +30,7 @@ struct cpu_block {
     struct run_queue run_queue;
     struct timer_queue timer_queue;
     struct reap_list reap_list;
-    struct cpu_stats stats;
+    struct invocation invocation;
 };
 static_assert(sizeof(struct cpu_block) <= PAGE_SIZE);
 
@@ -124,7 +125,7 @@ static struct cpu *cpu_create(uint32_t index, uint64_t hw_id)
     cpu->run_queue = &block->run_queue;
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
-    cpu->stats = &block->stats;
+    cpu->invocation = &block->invocation;
     list_init(&block->run_queue.threads);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;

@@ -46,6 +46,8 @@ static void print_frame(const struct arch_frame *frame)
     }
 }
 
+constexpr uint64_t STACK_STEP_MAX = 8192; /* no function has a larger frame */
+
 static bool is_kernel_stack(uint64_t fp) { return (fp & 7) == 0 && fp >= DIRECT_MAP_BASE && fp < UINT64_MAX - 16; }
 
 static void print_backtrace(uint64_t pc, uint64_t fp)
@@ -59,7 +61,8 @@ static void print_backtrace(uint64_t pc, uint64_t fp)
         if (record[1] < (uint64_t)kernel_image_start || record[1] >= (uint64_t)kernel_text_end)
             break;
         print_address(number++, record[1]);
-        if (record[0] <= fp)
+        /* The first step of a system call leaves the user's frame pointer at the end of the chain: whatever it is. */
+        if (record[0] <= fp || record[0] - fp > STACK_STEP_MAX)
             break;
         fp = record[0];
     }

@@ -4,6 +4,9 @@
  *
  * States of a call: queued (caller on `callers`) -> taken (caller waits linked nowhere, the receiver's `caller` or a ring's call
  * slot names its wait) -> answered. A wait is always published before anybody who could answer it can see it.
+ *
+ * A wait in one of an endpoint's queues does not count the endpoint: the endpoint's end wakes all that are in its queues, under its
+ * lock, and whoever claimed one of them before is in a kernel entry that began before the grace period.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
@@ -12,6 +15,7 @@
 #include <kernel/sched.h>
 
 constexpr uint64_t OP_MESSAGE_MASK = 0x0FFFFFFF; /* method, sizes, move mask; no flags */
+constexpr uint32_t MESSAGE_REGISTERS = 4;        /* words that travel in registers */
 
 static bool op_is_valid(uint64_t op)
 {
@@ -97,16 +101,29 @@ static void message_write(struct thread *thread, uint64_t op, uint64_t badge, co
     return OK;
 }
 
+/* A message without handles, or words in the message page: its op. */
+static inline bool is_short(uint64_t op) { return (uint32_t)op < (MESSAGE_REGISTERS + 1) << 16; }
+
+[[gnu::always_inline]] static inline void message_pass_short(const struct thread *from, struct thread *to, uint64_t op, uint64_t badge)
+{
+    uint32_t count = op_words(op);
+    arch_frame_set_op(&to->frame, op);
+    arch_frame_set_badge(&to->frame, badge);
+    if (count == MESSAGE_REGISTERS) {
+        for (uint32_t i = 0; i < MESSAGE_REGISTERS; i++)
+            arch_frame_set_word(&to->frame, i, arch_frame_word(&from->frame, i));
+        return;
+    }
+    for (uint32_t i = 0; i < MESSAGE_REGISTERS; i++)
+        arch_frame_set_word(&to->frame, i, i < count ? arch_frame_word(&from->frame, i) : 0);
+}
+
 /* Copies the message of `from` (claimed or current) into `to` (claimed or current). */
 static inline status_t message_pass(struct thread *from, struct thread *to, uint64_t op, uint64_t badge)
 {
-    uint32_t count = op_words(op);
-    if (op_handles(op) != 0 || count > 4)
+    if (!is_short(op))
         return message_pass_long(from, to, op, badge);
-    arch_frame_set_op(&to->frame, op);
-    arch_frame_set_badge(&to->frame, badge);
-    for (uint32_t i = 0; i < 4; i++)
-        arch_frame_set_word(&to->frame, i, i < count ? arch_frame_word(&from->frame, i) : 0);
+    message_pass_short(from, to, op, badge);
     return OK;
 }
 
@@ -128,6 +145,65 @@ static struct thread *claim_first(struct wait_queue *queue)
     }
     return nullptr;
 }
+
+/* ---- The common case: two threads, short messages, no deadlines ---- */
+
+/* Each of these two does all or nothing: when something is unusual (a lock that is held included), the general way below does it.
+ * They call nothing but what is inlined or comes last, so that no registers have to be kept. */
+
+static inline bool is_without_deadline(const struct thread *thread) { return thread->wait_deadline_ns == DEADLINE_INFINITE; }
+
+struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread)
+{
+    struct endpoint *endpoint = (struct endpoint *)inv->object;
+    if (inv->op >> 32 != 0 || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE || thread->fpu != nullptr ||
+        !spinlock_try_acquire(&endpoint->lock))
+        return kernel_syscall_general(thread);
+    /* Alive it was when the handle was looked up, and if it dies now, a receiver that can be claimed has not been told yet. */
+    struct thread *receiver = container_of(endpoint->receivers.waiters.head.next, struct thread, wait_node);
+    if (endpoint->ring != nullptr || list_is_empty(&endpoint->receivers.waiters) ||
+        atomic_load_explicit(&endpoint->owner_count, memory_order_relaxed) == 0 || !is_without_deadline(receiver) ||
+        !thread_wait_claim_any(receiver)) {
+        spinlock_release(&endpoint->lock);
+        return kernel_syscall_general(thread);
+    }
+    list_remove(&receiver->wait_node);
+    receiver->wait_queue = nullptr;
+    arch_frame_set_status(&receiver->frame, OK);
+    message_pass_short(thread, receiver, inv->op | (uint64_t)inv->rights << 32, badge_number(inv->badge));
+    object_get(&thread->object);
+    receiver->caller = &thread->object;
+    uint64_t now = thread_wait_publish_short(thread, nullptr, &receiver->caller_sequence);
+    spinlock_release(&endpoint->lock);
+    return sched_hand_over(thread, receiver, now);
+}
+
+struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct thread *thread)
+{
+    struct endpoint *endpoint = (struct endpoint *)inv->object;
+    struct object *caller = thread->caller;
+    if (caller == nullptr || !(inv->rights & RIGHT_OWNER) || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE ||
+        thread->fpu != nullptr || !spinlock_try_acquire(&endpoint->lock))
+        return kernel_syscall_general(thread);
+    struct thread *to = thread_from_object(caller);
+    if (endpoint->ring != nullptr || !object_is_alive(&endpoint->object) || !list_is_empty(&endpoint->callers.waiters) ||
+        !is_without_deadline(to) || !thread_wait_claim(to, thread->caller_sequence)) {
+        spinlock_release(&endpoint->lock);
+        return kernel_syscall_general(thread);
+    }
+    thread->caller = nullptr;
+    arch_frame_set_status(&to->frame, op_status(inv->op));
+    message_pass_short(thread, to, (uint32_t)inv->op, 0);
+    uint64_t sequence;
+    list_push_back(&endpoint->receivers.waiters, &thread->wait_node);
+    uint64_t now = thread_wait_publish_short(thread, &endpoint->receivers, &sequence);
+    spinlock_release(&endpoint->lock);
+    /* Not the last reference: a thread that waited and has not run again has not been finished. */
+    atomic_fetch_sub_explicit(&caller->refs, 1, memory_order_release);
+    return sched_hand_over(thread, to, now);
+}
+
+/* ---- The general way ---- */
 
 status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
 {
@@ -156,13 +232,13 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
             return status;
         }
         uint64_t sequence = wants_reply ? thread_wait_publish(thread, nullptr, &endpoint->object, inv->aux) : 0;
-        ring_commit_call(ring, index, thread, sequence, endpoint->ring_cookie, op, inv->badge, words);
+        ring_commit_call(ring, index, thread, sequence, endpoint->ring_cookie, op, badge_number(inv->badge), words);
         spinlock_release(&endpoint->lock);
         return wants_reply ? STATUS_BLOCKED : OK;
     }
     struct thread *receiver = ring == nullptr ? claim_first(&endpoint->receivers) : nullptr;
     if (receiver != nullptr) {
-        status_t status = message_pass(thread, receiver, op, inv->badge);
+        status_t status = message_pass(thread, receiver, op, badge_number(inv->badge));
         if (status != OK) {
             /* The message is refused; the receiver goes on waiting where it was, at the head of the queue. */
             list_push_front(&endpoint->receivers.waiters, &receiver->wait_node);
@@ -189,9 +265,9 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
         return ERROR_WOULD_BLOCK;
     }
     thread->call_op = op | (wants_reply ? 0 : OP_SEND);
-    thread->call_badge = inv->badge;
+    thread->call_badge = badge_number(inv->badge);
     list_push_back(&endpoint->callers.waiters, &thread->wait_node);
-    thread_wait_publish(thread, &endpoint->callers, &endpoint->object, inv->aux);
+    thread_wait_publish(thread, &endpoint->callers, nullptr, inv->aux);
     spinlock_release(&endpoint->lock);
     return STATUS_BLOCKED;
 }
@@ -252,7 +328,7 @@ status_t endpoint_receive(struct invocation *inv, struct endpoint *self)
         return ERROR_TIMED_OUT;
     }
     list_push_back(&self->receivers.waiters, &thread->wait_node);
-    thread_wait_publish(thread, &self->receivers, &self->object, inv->aux);
+    thread_wait_publish(thread, &self->receivers, nullptr, inv->aux);
     spinlock_release(&self->lock);
     return STATUS_BLOCKED;
 }

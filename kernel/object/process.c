@@ -122,7 +122,7 @@ void process_thread_finished(struct process *process, struct thread *thread)
     spinlock_acquire(&process->lock);
     list_remove(&thread->process_node);
     process->thread_count--;
-    process->cpu_ns += thread->cpu_ns;
+    process->cpu_ns += arch_counter_ns(thread->cpu_time);
     /* One that never ran (its creation failed) leaves a process without threads as it was. */
     bool is_last = process->thread_count == 0 && (process->state != PROCESS_ALIVE || thread->is_started);
     if (is_last && process->state == PROCESS_ALIVE) {
@@ -183,17 +183,17 @@ void process_describe(struct process *process, struct tess_process_info *out_inf
 {
     *out_info = (struct tess_process_info){.id = process->object.id, .start_ns = process->start_ns};
     memcpy(out_info->name, process->name, sizeof(out_info->name));
-    uint64_t now = arch_time_ns();
+    uint64_t now = arch_counter();
     spinlock_acquire(&process->lock);
     out_info->state = process->state;
     out_info->thread_count = process->thread_count;
     out_info->cpu_ns = process->cpu_ns;
     list_for_each (node, &process->threads) {
         struct thread *thread = container_of(node, struct thread, process_node);
-        uint64_t start = thread->run_start_ns;
-        out_info->cpu_ns += thread->cpu_ns;
+        uint64_t start = thread->run_start, ticks = thread->cpu_time;
         if (atomic_load(&thread->is_running) && start != 0 && start < now)
-            out_info->cpu_ns += now - start;
+            ticks += now - start;
+        out_info->cpu_ns += arch_counter_ns(ticks);
     }
     spinlock_release(&process->lock);
     out_info->handle_count = process->cspace->used_count;

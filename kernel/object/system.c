@@ -48,7 +48,7 @@ status_t system_cpu(struct invocation *inv, struct system *self, uint32_t index,
     (void)self;
     if (index >= cpu_count)
         return ERROR_NOT_FOUND;
-    const struct cpu_stats *stats = cpus[index]->stats;
+    const struct cpu_stats *stats = &cpus[index]->stats;
     uint64_t now = arch_time_ns(), idle_ns = stats->idle_ns, since = stats->idle_since_ns;
     if (since != 0 && since < now)
         idle_ns += now - since;
@@ -101,7 +101,7 @@ static void describe_handle(const struct cap *cap, struct tess_handle_info *info
 {
     info->type = cap->object->type;
     info->rights = cap->rights;
-    info->badge = cap->badge;
+    info->badge = badge_number(cap->badge);
     info->object_id = cap->object->id;
     switch (cap->object->type) {
     case OBJECT_MEMORY: {

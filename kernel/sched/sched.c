@@ -3,6 +3,7 @@
  * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
  */
 #include <arch/arch.h>
+#include <kernel/invocation.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/vspace.h>
@@ -189,7 +190,7 @@ static void state_save(struct thread *thread)
 {
     if (thread->fpu != nullptr)
         arch_fpu_save(thread->fpu);
-    thread_stop_clock(thread);
+    arch_cpu()->stopped_at = thread_stop_clock(thread);
 }
 
 static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
@@ -222,7 +223,7 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
  * already: whoever sets a pending flag then looks at is_running, so either the flag is seen here or a kick comes. */
 static inline bool admit(struct cpu *cpu, struct thread *thread, bool was_running)
 {
-    uint32_t pending = atomic_load(&thread->pending);
+    uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
     return !(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND)) || end_or_park(cpu, thread, was_running, pending);
 }
 
@@ -247,7 +248,7 @@ static bool clean_up(struct cpu *cpu)
 
 [[clang::noinline]] static void idle(struct cpu *cpu)
 {
-    struct cpu_stats *stats = cpu->stats;
+    struct cpu_stats *stats = &cpu->stats;
     uint64_t bit = 1ull << (cpu->index % 64);
     _Atomic uint64_t *mask = &idle_mask[cpu->index / 64];
     stats->idle_since_ns = arch_time_ns();
@@ -286,16 +287,18 @@ static bool clean_up(struct cpu *cpu)
     smp_tlb_idle_end();
     stats->idle_ns += arch_time_ns() - stats->idle_since_ns;
     stats->idle_since_ns = 0;
-    cpu->stopped_ns = 0;
+    cpu->stopped_at = 0;
 }
 
-static void switch_in(struct cpu *cpu, struct thread *thread)
+static inline void switch_in(struct cpu *cpu, struct thread *thread)
 {
-    cpu->stats->switches++;
-    /* Stopping one thread and starting the next is one moment, unless the CPU was idle in between. */
-    thread->run_start_ns = cpu->stopped_ns != 0 ? cpu->stopped_ns : arch_time_ns();
-    cpu->stopped_ns = 0;
-    vspace_activate(thread->process->vspace);
+    cpu->stats.switches++;
+    struct process *process = thread->process;
+    struct invocation *inv = cpu->invocation;
+    inv->thread = thread;
+    inv->cspace = process->cspace;
+    if (cpu->active_vspace != process->vspace)
+        vspace_activate(process->vspace);
     if (thread->fpu != nullptr) {
         arch_fpu_restore(thread->fpu);
         cpu->fpu_thread = thread;
@@ -305,14 +308,25 @@ static void switch_in(struct cpu *cpu, struct thread *thread)
     }
 }
 
+/* Before its pending flags and its affinity are looked at: who changes one of them does so first and then looks where the thread
+ * runs (kick_if_running, sched_affinity_changed), so one of the two sees the other. */
+static inline void set_current(struct cpu *cpu, struct thread *thread)
+{
+    atomic_store_explicit(&thread->cpu, cpu->index, memory_order_relaxed);
+    cpu->current = thread;
+    atomic_store_explicit(&thread->is_running, true, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* Makes the thread this CPU's current one; false when it ended or was parked instead. */
 static inline bool start(struct cpu *cpu, struct thread *thread)
 {
-    atomic_store(&thread->cpu, cpu->index);
-    cpu->current = thread;
-    atomic_store(&thread->is_running, true);
+    set_current(cpu, thread);
     if (!admit(cpu, thread, false))
         return false;
+    /* Stopping one thread and starting the next is one moment, unless the CPU was idle in between. */
+    thread->run_start = cpu->stopped_at != 0 ? cpu->stopped_at : arch_counter();
+    cpu->stopped_at = 0;
     switch_in(cpu, thread);
     return true;
 }
@@ -367,6 +381,32 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
         }
     }
     return finish_exit(cpu, thread);
+}
+
+/* Something else is to be done as well: with the thread that hands over, with the other one, or by this CPU. */
+[[clang::noinline]] static struct thread *hand_over_slowly(struct cpu *cpu, struct thread *from, struct thread *to, uint64_t now)
+{
+    atomic_store(&to->is_running, false);
+    cpu->current = nullptr;
+    cpu->stopped_at = now;
+    sched_switch_to(to);
+    thread_wait_recheck(from);
+    return sched_exit();
+}
+
+/* The time slice goes on, and what the timer is programmed for stays as it is: who changes that leaves a note in exit_work. */
+struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t now)
+{
+    struct cpu *cpu = arch_cpu();
+    set_current(cpu, to); /* with its fence also what thread_wait_recheck() needs for `from` */
+    uint32_t pending =
+        atomic_load_explicit(&from->pending, memory_order_relaxed) | atomic_load_explicit(&to->pending, memory_order_relaxed);
+    if ((pending | cpu->exit_work) != 0 || to->affinity != UINT64_MAX)
+        return hand_over_slowly(cpu, from, to, now);
+    to->run_start = now;
+    switch_in(cpu, to);
+    quiesce_leave(cpu);
+    return to;
 }
 
 struct thread *sched_exit(void)

@@ -86,13 +86,6 @@ const struct object_class thread_class = {.kill = thread_class_kill, .destroy = 
 
 /* ---- Waiting ---- */
 
-void thread_stop_clock(struct thread *thread)
-{
-    uint64_t now_ns = arch_time_ns();
-    arch_cpu()->stopped_ns = now_ns;
-    thread->cpu_ns += now_ns - thread->run_start_ns;
-}
-
 uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns)
 {
     uint64_t sequence = (atomic_load_explicit(&thread->wait_word, memory_order_relaxed) >> 8) + 1;
@@ -103,29 +96,17 @@ uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, st
         object_get(object);
     if (thread->fpu != nullptr)
         arch_fpu_save(thread->fpu);
-    thread_stop_clock(thread);
-    thread->timer.cookie = sequence;
+    cpu->stopped_at = thread_stop_clock(thread);
     thread->wait_deadline_ns = deadline_ns;
     cpu->current = nullptr;
     atomic_store_explicit(&thread->is_running, false, memory_order_relaxed);
-    if (deadline_ns != DEADLINE_INFINITE)
+    if (deadline_ns != DEADLINE_INFINITE) {
+        thread->timer.cookie = sequence;
         timer_arm(&thread->timer, deadline_ns);
+    }
     /* Release: whoever claims the wait sees all of the above. */
     atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_release);
     return sequence;
-}
-
-bool thread_wait_claim(struct thread *thread, uint64_t sequence)
-{
-    uint64_t expected = sequence << 8 | WAIT_BLOCKED;
-    return atomic_compare_exchange_strong_explicit(&thread->wait_word, &expected, sequence << 8 | WAIT_WOKEN, memory_order_acq_rel,
-                                                   memory_order_relaxed);
-}
-
-bool thread_wait_claim_any(struct thread *thread)
-{
-    uint64_t word = atomic_load_explicit(&thread->wait_word, memory_order_acquire);
-    return (word & 0xFF) == WAIT_BLOCKED && thread_wait_claim(thread, word >> 8);
 }
 
 void thread_wait_finish(struct thread *thread, status_t status)
@@ -408,6 +389,6 @@ status_t thread_info(struct invocation *inv, struct thread *self, uint64_t *out_
                  : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0 ? 3
                                                                                : 0;
     *out_cpu = atomic_load(&self->cpu);
-    *out_cpu_ns = self->cpu_ns;
+    *out_cpu_ns = arch_counter_ns(self->cpu_time);
     return OK;
 }

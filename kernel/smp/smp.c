@@ -132,8 +132,8 @@ static bool enter_if_quiescent(struct cpu *cpu)
 void irq_ipi(void)
 {
     struct cpu *cpu = arch_cpu();
-    cpu->stats->interrupts++;
-    cpu->stats->ipis++;
+    cpu->stats.interrupts++;
+    cpu->stats.ipis++;
     smp_poll();
     cpu->exit_work |= EXIT_RESCHEDULE;
 }
@@ -142,8 +142,8 @@ void irq_timer(void)
 {
     struct cpu *cpu = arch_cpu();
     bool entered = enter_if_quiescent(cpu);
-    cpu->stats->interrupts++;
-    cpu->stats->timer_interrupts++;
+    cpu->stats.interrupts++;
+    cpu->stats.timer_interrupts++;
     timer_expire();
     if (entered)
         quiesce_leave(cpu);
@@ -153,7 +153,7 @@ void irq_device(uint32_t source)
 {
     struct cpu *cpu = arch_cpu();
     bool entered = enter_if_quiescent(cpu);
-    cpu->stats->interrupts++;
+    cpu->stats.interrupts++;
     interrupt_fire(source);
     if (entered)
         quiesce_leave(cpu);

@@ -1,6 +1,10 @@
 /*
  * Entry from user mode: system calls, faults, interrupts. Everything an invocation brings is checked here or in the generated
  * dispatcher, in the order abi/README.md gives: handle, type, method, right, arguments.
+ *
+ * A system call has two steps. The first, kernel_syscall_quick(), makes calls that cannot wait, while those registers that C
+ * functions preserve are still the user's and not saved; nothing in it may give the thread away. The second, kernel_syscall(), makes
+ * the others, and does what is to be done on the way out.
  */
 #include <arch/arch.h>
 #include <kernel/invocation.h>
@@ -10,9 +14,9 @@
 #include <kernel/vspace.h>
 
 /* The only method that op can name; whether it does is for is_named() and the shape to say. */
-static inline const struct kernel_method *method_candidate(const struct invocation *inv)
+static inline const struct kernel_method *method_candidate(const struct invocation *inv, uint64_t op)
 {
-    return &kernel_methods[inv->object->type][inv->op % KERNEL_METHODS_MAX];
+    return &kernel_methods[inv->object->type][op % KERNEL_METHODS_MAX];
 }
 
 static inline bool is_named(const struct kernel_method *method, uint64_t op)
@@ -20,10 +24,10 @@ static inline bool is_named(const struct kernel_method *method, uint64_t op)
     return method->fn != nullptr && ((op ^ method->shape) & 0xFFFF) == 0; /* method and interface */
 }
 
-static inline bool has_right(const struct kernel_method *method, const struct invocation *inv)
-{
-    return (inv->rights & method->right) == method->right;
-}
+/* Names the method, has its sizes, and the method is neither blocking nor raw. */
+static inline bool is_plain(const struct kernel_method *method, uint64_t op) { return (op & METHOD_SHAPE_MASK) == method->shape; }
+
+static inline bool has_right(const struct kernel_method *method, uint32_t rights) { return (method->right & ~rights) == 0; }
 
 /* Why op names nothing that may be done with the handle, in the documented order of checks. */
 [[clang::noinline]] static status_t refusal(const struct invocation *inv, const struct kernel_method *method)
@@ -32,17 +36,16 @@ static inline bool has_right(const struct kernel_method *method, const struct in
         return ERROR_WRONG_TYPE;
     if (!is_named(method, inv->op))
         return ERROR_UNKNOWN_METHOD;
-    return has_right(method, inv) ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT;
+    return has_right(method, inv->rights) ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT;
 }
 
-static status_t look_up(struct invocation *inv)
+static status_t look_up(struct invocation *inv, handle_t handle)
 {
     struct cap cap;
-    status_t status = cspace_lookup(inv->cspace, inv->handle, &cap);
+    status_t status = cspace_lookup(inv->cspace, handle, &cap);
     if (status != OK)
         return status;
     inv->object = cap.object;
-    inv->self = __builtin_expect(cap.object->type != OBJECT_THREAD, true) ? cap.object : object_self(cap.object);
     inv->rights = cap.rights;
     inv->badge = cap.badge;
     return OK;
@@ -50,19 +53,17 @@ static status_t look_up(struct invocation *inv)
 
 status_t invocation_run(struct invocation *inv)
 {
-    status_t status = look_up(inv);
+    status_t status = look_up(inv, inv->handle);
     if (status != OK)
         return status;
     if (inv->object->type == OBJECT_ENDPOINT && op_interface(inv->op) != INTERFACE_ENDPOINT)
         return ERROR_UNKNOWN_METHOD; /* calls wait: they are not made through a ring yet */
-    const struct kernel_method *method = method_candidate(inv);
-    if (!is_named(method, inv->op) || !has_right(method, inv))
+    const struct kernel_method *method = method_candidate(inv, inv->op);
+    if (!is_named(method, inv->op) || !has_right(method, inv->rights))
         return refusal(inv, method);
     if (method->shape & (METHOD_BLOCKING | METHOD_RAW))
         return ERROR_UNKNOWN_METHOD;
-    if (((inv->op ^ method->shape) & METHOD_SHAPE_MASK) != 0)
-        return ERROR_BAD_ARGUMENT;
-    return method->fn(inv);
+    return is_plain(method, inv->op) ? method->fn(inv) : ERROR_BAD_ARGUMENT;
 }
 
 static inline void words_read(struct invocation *inv, const struct thread *thread, uint32_t count)
@@ -73,34 +74,73 @@ static inline void words_read(struct invocation *inv, const struct thread *threa
         inv->words[i] = __atomic_load_n(&thread->message->words[i], __ATOMIC_RELAXED);
 }
 
-static inline status_t run(struct invocation *inv, struct thread *thread)
+void invocation_return(struct invocation *inv, uint32_t count)
 {
-    status_t status = look_up(inv);
-    if (status != OK)
-        return status;
-    if (inv->object->type == OBJECT_ENDPOINT && op_interface(inv->op) != INTERFACE_ENDPOINT)
-        return endpoint_call(inv, inv->self);
-    const struct kernel_method *method = method_candidate(inv);
-    kernel_method_fn fn = method->fn; /* nullptr: op 0 has the shape of what does not exist */
-    if (((inv->op ^ method->shape) & METHOD_SHAPE_MASK) == 0 && fn != nullptr && has_right(method, inv)) {
-        uint32_t in_words = op_words(inv->op);
-        if (in_words != 0)
-            words_read(inv, thread, in_words);
-        return fn(inv);
+    if (inv->is_submitted) {
+        inv->out_count = count;
+        return;
     }
-    if ((method->shape & METHOD_RAW) && is_named(method, inv->op) && has_right(method, inv))
-        return method->fn(inv);
-    return refusal(inv, method);
+    struct thread *thread = inv->thread;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i < 4)
+            arch_frame_set_word(&thread->frame, i, inv->out[i]);
+        else
+            thread->message->words[i] = inv->out[i];
+    }
 }
 
-/* The way back when nothing needs attention; else through the scheduler. Whoever wants the thread to stop sets its pending flag and
- * then exit_work here or, from another CPU, sends an interrupt, which is taken as soon as user mode is reached. */
-static inline struct thread *leave(struct cpu *cpu, struct thread *thread)
+/* The current thread's call has ended with this status. Whoever wants the thread to stop sets its pending flag and then exit_work
+ * here or, from another CPU, sends an interrupt, which is taken as soon as user mode is reached. */
+static inline int64_t end_call(struct cpu *cpu, status_t status)
 {
-    if (cpu->exit_work != 0)
-        return sched_exit();
+    if (__builtin_expect(cpu->exit_work != 0, false)) {
+        arch_frame_set_status(&cpu->current->frame, status);
+        return SYSCALL_LEAVE;
+    }
     quiesce_leave(cpu);
-    return thread;
+    return status;
+}
+
+[[clang::noinline]] static int64_t end_failed(status_t status)
+{
+    struct cpu *cpu = arch_cpu();
+    struct invocation *inv = cpu->invocation;
+    if (status == ERROR_NO_MEMORY && (status = look_up(inv, arch_frame_handle(&inv->thread->frame))) == OK)
+        return SYSCALL_RUN; /* nothing was changed, and the second step waits for memory */
+    return status == ERROR_RESTART ? SYSCALL_AGAIN : end_call(cpu, status);
+}
+
+[[clang::noinline]] static int64_t end_without_target(struct invocation *inv, handle_t handle)
+{
+    status_t status = look_up(inv, handle);
+    return status != OK ? end_failed(status) : inv->object->type == OBJECT_ENDPOINT ? SYSCALL_MESSAGE : SYSCALL_RUN;
+}
+
+int64_t kernel_syscall_quick(uint64_t op, handle_t handle)
+{
+    struct cpu *cpu = arch_cpu();
+    quiesce_enter(cpu);
+    cpu->stats.syscalls++;
+    struct invocation *inv = cpu->invocation;
+    inv->op = op;
+    struct cap cap;
+    if (__builtin_expect(!cspace_peek(inv->cspace, handle, &cap), false))
+        return end_without_target(inv, handle);
+    inv->object = cap.object;
+    inv->rights = cap.rights;
+    if (cap.object->type == OBJECT_ENDPOINT) {
+        inv->badge = cap.badge; /* nothing else has one */
+        return SYSCALL_MESSAGE;
+    }
+    const struct kernel_method *method = method_candidate(inv, op);
+    if (!is_plain(method, op) || !has_right(method, cap.rights))
+        return SYSCALL_RUN;
+    if (method->shape >> 16 != 0)
+        words_read(inv, inv->thread, op_words(op));
+    status_t status = method->fn(inv);
+    if (__builtin_expect(status != OK, false))
+        return end_failed(status);
+    return end_call(arch_cpu(), OK); /* asked again: cheaper than to keep it */
 }
 
 /* Out of memory while something that was given up has not come back: true when it may be there now. Only the thread and its process
@@ -111,57 +151,92 @@ static bool wait_for_memory(void)
     return reap_is_pending() && reap_all(arch_time_ns() + PATIENCE_NS);
 }
 
-[[clang::noinline]] static status_t run_again(struct invocation *inv, struct thread *thread) { return run(inv, thread); }
+/* Any method, and calls. */
+static inline status_t run(struct invocation *inv)
+{
+    if (inv->object->type == OBJECT_ENDPOINT && op_interface(inv->op) != INTERFACE_ENDPOINT)
+        return endpoint_call(inv, (struct endpoint *)inv->object);
+    const struct kernel_method *method = method_candidate(inv, inv->op);
+    if (!is_named(method, inv->op) || !has_right(method, inv->rights))
+        return refusal(inv, method);
+    if (!(method->shape & METHOD_RAW)) {
+        if (((inv->op ^ method->shape) & METHOD_SHAPE_MASK) != 0)
+            return ERROR_BAD_ARGUMENT;
+        words_read(inv, inv->thread, op_words(inv->op));
+    }
+    return method->fn(inv);
+}
+
+[[clang::noinline]] static status_t run_again(struct invocation *inv)
+{
+    status_t status = look_up(inv, arch_frame_handle(&inv->thread->frame));
+    return status == OK ? run(inv) : status;
+}
 
 /* Long work: others first, interrupts are taken on the way out, and then the call is made again. */
-[[clang::noinline]] static struct thread *leave_again(struct thread *current)
+[[clang::noinline]] static struct thread *leave_again(struct thread *current, uint64_t op)
 {
-    arch_frame_rewind_syscall(&current->frame);
+    arch_frame_rewind_syscall(&current->frame, op);
     sched_yield();
     return sched_exit();
 }
 
-struct thread *kernel_syscall(struct thread *current)
+/* The way back of an entry that changed nothing, when nothing needs attention; else through the scheduler. */
+static inline struct thread *leave(struct cpu *cpu, struct thread *thread)
+{
+    if (cpu->exit_work != 0)
+        return sched_exit();
+    quiesce_leave(cpu);
+    return thread;
+}
+
+struct thread *kernel_syscall_general(struct thread *current)
 {
     struct cpu *cpu = arch_cpu();
-    quiesce_enter(cpu);
-    cpu->stats->syscalls++;
-    struct invocation inv;
-    inv.thread = current;
-    inv.cspace = current->process->cspace;
-    inv.op = arch_frame_op(&current->frame);
-    inv.handle = arch_frame_handle(&current->frame);
-    inv.aux = arch_frame_deadline(&current->frame);
-    inv.out_count = 0;
-    inv.is_submitted = inv.is_committed = false;
-    status_t status = run(&inv, current);
-    if (__builtin_expect(status != OK, false)) {
-        if (status == ERROR_NO_MEMORY && !inv.is_committed && wait_for_memory())
-            status = run_again(&inv, current);
-        if (status == STATUS_BLOCKED) {
-            thread_wait_recheck(current);
-            return sched_exit();
-        }
-        if (status == STATUS_NO_RESULT)
-            return cpu->current == current ? leave(cpu, current) : sched_exit();
-        if (status == ERROR_RESTART)
-            return leave_again(current);
+    struct invocation *inv = cpu->invocation;
+    inv->is_committed = false;
+    status_t status = run(inv);
+    if (status == ERROR_NO_MEMORY && !inv->is_committed && wait_for_memory())
+        status = run_again(inv);
+    if (status == STATUS_BLOCKED) {
+        thread_wait_recheck(current);
+        return sched_exit();
     }
-    arch_frame_set_status(&current->frame, status);
-    for (uint32_t i = 0; __builtin_expect(i < inv.out_count, false); i++) {
-        if (i < 4)
-            arch_frame_set_word(&current->frame, i, inv.out[i]);
-        else
-            current->message->words[i] = inv.out[i];
-    }
-    return leave(cpu, nullptr);
+    if (status == ERROR_RESTART)
+        return leave_again(current, inv->op);
+    if (status != STATUS_NO_RESULT)
+        arch_frame_set_status(&current->frame, status);
+    return cpu->current == current ? leave(cpu, current) : sched_exit();
+}
+
+/* A call, or a method of an endpoint. */
+static inline struct thread *message_and_leave(struct thread *current)
+{
+    struct invocation *inv = arch_cpu()->invocation;
+    inv->aux = arch_frame_deadline(&current->frame);
+    if (op_interface(inv->op) != INTERFACE_ENDPOINT)
+        return endpoint_call_quick(inv, current);
+    if ((inv->op & 0xFFFF) == OP_ENDPOINT_REPLY_RECEIVE)
+        return endpoint_reply_receive_quick(inv, current);
+    return kernel_syscall_general(current);
+}
+
+struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
+{
+    if (next == SYSCALL_MESSAGE)
+        return message_and_leave(current);
+    struct invocation *inv = arch_cpu()->invocation;
+    inv->aux = arch_frame_deadline(&current->frame);
+    if (next == SYSCALL_RUN)
+        return kernel_syscall_general(current);
+    return next == SYSCALL_AGAIN ? leave_again(current, inv->op) : sched_exit();
 }
 
 struct thread *kernel_user_fault(struct thread *current, const struct fault *fault)
 {
     struct cpu *cpu = arch_cpu();
     quiesce_enter(cpu);
-    cpu->stats->faults++;
+    cpu->stats.faults++;
     if (fault->kind == FAULT_PAGE) {
         uint32_t access = fault->is_execute ? PROT_EXEC : fault->is_write ? PROT_WRITE : PROT_READ;
         status_t status = vspace_fault(current->process->vspace, fault->address, access);

@@ -14,7 +14,7 @@ def emit_header(model):
     lines = [HEADER + """/*
  * Every kernel object's methods. The system-call path looks kernel_methods[type][method] up, checks `shape` and `right`, and calls
  * fn with inv->words complete and zero-filled. fn checks ranges, resolves handle arguments, and calls the hand-written
- * <interface>_<method>() declared here; after OK it stores results in inv->out and sets inv->out_count.
+ * <interface>_<method>() declared here; after OK it stores results in inv->out and passes them on with invocation_return().
  */
 #pragma once
 #include <kernel/invocation.h>
@@ -49,7 +49,8 @@ def emit_wrapper(model, i, m):
                   f"    result = invocation_handle(inv, inv->words[{word}], OBJECT_{arg.type.upper()}, {rights_text(model, arg)}, "
                   f"&cap_{arg.name});",
                   "    if (result != OK) {", "        return result;", "    }"]
-    passed = ["inv", "inv->self"]
+    object_self = "thread_from_object(inv->object)" if i.name == "thread" else f"(struct {i.name} *)inv->object"
+    passed = ["inv", object_self]
     for arg, word in place_args(m.ins):
         if arg.kind == "handle":
             passed.append(f"&cap_{arg.name}")
@@ -73,15 +74,17 @@ def emit_wrapper(model, i, m):
             lines.append(f"        memcpy(&inv->out[{word}], out_{arg.name}, {arg.size});")
         else:
             lines.append(f"        inv->out[{word}] = {to_word(arg, f'out_{arg.name}')};")
-    return lines + [f"        inv->out_count = {m.out_words};", "    }", "    return result;", "}", ""]
+    return lines + [f"        invocation_return(inv, {m.out_words});", "    }", "    return result;", "}", ""]
 
 
 def emit_source(model):
-    lines = [HEADER + "#include <kernel/abi_dispatch.h>", "#include <tess/string.h>", ""]
+    lines = [HEADER + "#include <kernel/abi_dispatch.h>", "#include <kernel/thread.h>", "#include <tess/string.h>", ""]
     for i in model.kernel:
         for m in i.methods:
             lines += emit_wrapper(model, i, m)
-    lines += ["const struct kernel_method kernel_methods[32][KERNEL_METHODS_MAX] = {"]
+    lines += ["/* No method has the number 0; an op that is all zero must not find a shape of zero either. */",
+              "const struct kernel_method kernel_methods[32][KERNEL_METHODS_MAX] = {"]
+    lines += [f"    [{type}][0] = {{nullptr, 0, METHOD_NONE}}," for type in range(32)]
     for i in model.kernel:
         for m in i.methods:
             flags = [f for f, on in (("METHOD_BLOCKING", m.blocking), ("METHOD_RAW", m.raw)) if on]

@@ -1,10 +1,11 @@
 /*
  * Exception vectors (Arm ARM D1.4.1.5), the way back to user mode, and FPU state.
  *
- * From user mode: SP_EL1 is the CPU's stack top (a64_user_return leaves it so); all registers go to the frame of
- * cpu->current, then C decides which thread to resume. From kernel mode: every exception is a fault, because interrupts are
- * masked throughout and arch_idle takes them by polling after wfi. SP_EL0 is free while the kernel runs (the frame has the
- * user's), so a kernel fault uses it as its first scratch register, and never touches the stack that may be what is broken.
+ * From user mode: SP_EL1 is the CPU's stack top (a64_user_return finds it so); all registers go to the frame of
+ * cpu->current, then C decides which thread to resume. A system call saves what C functions preserve, and the system registers,
+ * only if it does not end in its first step (arch/arch.h). From kernel mode: every exception is a fault, because interrupts are
+ * masked throughout and arch_idle takes them by polling after wfi. SP_EL0 is free then (such a fault is the
+ * end), so a kernel fault uses it as its first scratch register, and never touches the stack that may be what is broken.
  */
 #include "a64_asm.h"
 
@@ -42,8 +43,9 @@ a64_vectors:
 
     .text
 
-/* Saves the user's registers into the current thread's frame; x0 = the thread. x0 and x1 are on the stack. */
-.macro save_user
+/* Saves what C functions clobber into the current thread's frame; x3 = the thread, x0 to x2 keep the user's values. x0 and x1 are on
+ * the stack. */
+.macro save_clobbered
     mrs     x0, tpidr_el1
     ldr     x0, [x0, #CPU_CURRENT]
     stp     x2, x3, [x0, #FRAME_X(2)]
@@ -54,73 +56,95 @@ a64_vectors:
     stp     x12, x13, [x0, #FRAME_X(12)]
     stp     x14, x15, [x0, #FRAME_X(14)]
     stp     x16, x17, [x0, #FRAME_X(16)]
-    stp     x18, x19, [x0, #FRAME_X(18)]
-    stp     x20, x21, [x0, #FRAME_X(20)]
-    stp     x22, x23, [x0, #FRAME_X(22)]
-    stp     x24, x25, [x0, #FRAME_X(24)]
-    stp     x26, x27, [x0, #FRAME_X(26)]
-    stp     x28, x29, [x0, #FRAME_X(28)]
-    ldp     x2, x3, [sp], #16
-    stp     x2, x3, [x0, #FRAME_X(0)]
-    mrs     x2, sp_el0
-    mrs     x3, elr_el1
-    mrs     x4, spsr_el1
-    mrs     x5, tpidr_el0
-    stp     x30, x2, [x0, #FRAME_X(30)]
-    stp     x3, x4, [x0, #FRAME_PC]
-    str     x5, [x0, #FRAME_TLS]
+    str     x18, [x0, #FRAME_X(18)]
+    str     x30, [x0, #FRAME_X(30)]
+    mov     x3, x0
+    ldp     x0, x1, [sp], #16
+    stp     x0, x1, [x3, #FRAME_X(0)]
+.endm
+
+/* Saves the rest into the frame of the thread in x0. Clobbers x4 to x7. */
+.macro save_rest
+    mrs     x4, sp_el0
+    mrs     x5, elr_el1
+    mrs     x6, spsr_el1
+    mrs     x7, tpidr_el0
+    stp     x19, x20, [x0, #FRAME_X(19)]
+    stp     x21, x22, [x0, #FRAME_X(21)]
+    stp     x23, x24, [x0, #FRAME_X(23)]
+    stp     x25, x26, [x0, #FRAME_X(25)]
+    stp     x27, x28, [x0, #FRAME_X(27)]
+    str     x29, [x0, #FRAME_X(29)]
+    str     x4, [x0, #FRAME_SP]
+    stp     x5, x6, [x0, #FRAME_PC]
+    str     x7, [x0, #FRAME_TLS]
     mov     x29, xzr                /* end of the kernel's chain of frames */
     mov     x30, xzr
 .endm
 
 user_sync:
-    save_user
-    mrs     x1, esr_el1
-    lsr     x2, x1, #26             /* exception class */
-    and     x3, x1, #0xFFFF         /* svc immediate */
-    cmp     x2, #0x15
-    ccmp    x3, #0, #0, eq
-    b.ne    1f
-    bl      kernel_syscall
-    cbnz    x0, a64_user_return
-    /* The same thread goes on: x19 to x28, ELR, SPSR, SP_EL0 and TPIDR_EL0 are still its own, and SP is back at the top. */
-    mrs     x0, tpidr_el1
-    ldr     x0, [x0, #CPU_CURRENT]
-    ldp     x29, x30, [x0, #FRAME_X(29)]
-    ldp     x17, x18, [x0, #FRAME_X(17)]
-    ldp     x15, x16, [x0, #FRAME_X(15)]
-    ldp     x13, x14, [x0, #FRAME_X(13)]
-    ldp     x11, x12, [x0, #FRAME_X(11)]
-    ldp     x9, x10, [x0, #FRAME_X(9)]
-    ldp     x7, x8, [x0, #FRAME_X(7)]
-    ldp     x5, x6, [x0, #FRAME_X(5)]
-    ldp     x3, x4, [x0, #FRAME_X(3)]
-    ldp     x1, x2, [x0, #FRAME_X(1)]
-    ldr     x0, [x0, #FRAME_X(0)]
+    save_clobbered
+    mrs     x4, esr_el1
+    mov     w5, #ESR_SVC_0
+    cmp     x4, x5
+    b.ne    2f
+    bl      kernel_syscall_quick
+    mrs     x1, tpidr_el1
+    ldr     x1, [x1, #CPU_CURRENT]
+    cmp     x0, #0
+    b.gt    1f
+    /* The same thread goes on: x19 to x29, ELR, SPSR, SP_EL0 and TPIDR_EL0 are still its own, and SP is back at the top. */
+    ldr     x30, [x1, #FRAME_X(30)]
+    ldp     x17, x18, [x1, #FRAME_X(17)]
+    ldp     x15, x16, [x1, #FRAME_X(15)]
+    ldp     x13, x14, [x1, #FRAME_X(13)]
+    ldp     x11, x12, [x1, #FRAME_X(11)]
+    ldp     x9, x10, [x1, #FRAME_X(9)]
+    ldp     x7, x8, [x1, #FRAME_X(7)]
+    ldp     x5, x6, [x1, #FRAME_X(5)]
+    ldp     x3, x4, [x1, #FRAME_X(3)]
+    ldp     x1, x2, [x1, #FRAME_X(1)]
     eret
     dsb     nsh
     isb
-1:  mrs     x2, far_el1
+1:  mov     w2, w0
+    mov     x0, x1
+    mov     w1, w2
+    save_rest
+    bl      kernel_syscall
+    b       a64_user_return
+
+2:  mov     x1, x4
+    mov     x0, x3
+    save_rest
+    mrs     x2, far_el1
     bl      a64_user_sync
     b       a64_user_return
 
 user_irq:
-    save_user
+    save_clobbered
+    mov     x0, x3
+    save_rest
     bl      a64_user_irq
     b       a64_user_return
 
 user_serror:
-    save_user
+    save_clobbered
+    mov     x0, x3
+    save_rest
     mrs     x1, esr_el1
     bl      a64_user_serror
-    /* fall through */
+    b       a64_user_return
 
-/* x0 = the thread to resume. */
-    .globl a64_user_return
-a64_user_return:
+    .globl arch_resume
+arch_resume:
     mrs     x1, tpidr_el1
     ldr     x1, [x1, #CPU_STACK_TOP]
     mov     sp, x1
+    /* fall through */
+
+/* x0 = the thread to resume; the stack is empty. */
+a64_user_return:
     ldp     x2, x3, [x0, #FRAME_PC]
     ldr     x4, [x0, #FRAME_TLS]
     ldp     x30, x5, [x0, #FRAME_X(30)]
@@ -146,10 +170,6 @@ a64_user_return:
     eret
     dsb     nsh                     /* no speculation past eret with user registers loaded */
     isb
-
-    .globl arch_resume
-arch_resume:
-    b       a64_user_return
 
 /* x0 = function, which never returns. */
     .globl arch_stack_reset

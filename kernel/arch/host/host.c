@@ -6,6 +6,7 @@
 #include <host.h>
 #include <kernel/clock.h>
 #include <kernel/init.h>
+#include <kernel/invocation.h>
 #include <kernel/log.h>
 #include <kernel/machine.h>
 #include <kernel/page.h>
@@ -51,7 +52,7 @@ struct cpu_block {
     struct run_queue run_queue;
     struct timer_queue timer_queue;
     struct reap_list reap_list;
-    struct cpu_stats stats;
+    struct invocation invocation;
     uint64_t requests[CPU_MAX];
 };
 
@@ -163,7 +164,7 @@ static void cpu_create(uint32_t index)
     cpu->run_queue = &block->run_queue;
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
-    cpu->stats = &block->stats;
+    cpu->invocation = &block->invocation;
     cpu->tlb_requests = block->requests;
     list_init(&block->run_queue.threads);
     tree_init(&block->timer_queue.timers, timer_less);
@@ -242,6 +243,17 @@ void arch_idle(void)
     usleep(20);
 }
 
+/* As the entry code of the other architectures does. */
+static struct thread *make_call(struct thread *thread)
+{
+    struct arch_frame *frame = &thread->frame;
+    int64_t result = kernel_syscall_quick(frame->op, frame->handle);
+    if (result > 0)
+        return kernel_syscall(thread, (enum syscall_next)result);
+    arch_frame_set_status(frame, result);
+    return thread;
+}
+
 void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (*idle)(void))
 {
     static _Atomic uint32_t left;
@@ -263,8 +275,8 @@ void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (
             if (address != 0)
                 next = kernel_user_fault(thread, &(struct fault){.kind = FAULT_PAGE, .is_write = true, .address = address});
             else
-                next = kernel_syscall(thread);
-            thread = next != nullptr ? next : thread;
+                next = make_call(thread);
+            thread = next;
         }
     }
     /* Others may wait for this CPU to flush. */

@@ -29,7 +29,8 @@
 #define FRAME_T5 240
 #define FRAME_T6 248
 #define FRAME_SSTATUS 256
-#define FRAME_SIZE 264
+#define FRAME_CPU 264
+#define FRAME_SIZE 272
 #define FRAME_STACK_SIZE 272 /* on a stack: 16-byte aligned */
 
 #define CAUSE_ECALL_FROM_USER 8

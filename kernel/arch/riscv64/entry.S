@@ -1,8 +1,29 @@
 /*
- * Traps. sscratch tells where one came from: the CPU's struct cpu while user code runs, 0 while the kernel does. The kernel
+ * Traps. sscratch tells where one came from: the thread's frame while user code runs, 0 while the kernel does. The kernel
  * never takes interrupts (arch_idle() waits with them off), so a trap from kernel mode is always a fault and never returns.
+ * A system call saves what C functions preserve only if it does not end in its first step (arch/arch.h).
  */
 #include "asm.h"
+
+/* Saves what C functions preserve, pc, and gp, which the kernel does not use, into the frame at a0. Clobbers t0. */
+.macro SAVE_REST
+    csrr t0, sepc
+    sd gp, FRAME_GP(a0)
+    sd s0, FRAME_S0(a0)
+    sd s1, FRAME_S1(a0)
+    sd s2, FRAME_S(2)(a0)
+    sd s3, FRAME_S(3)(a0)
+    sd s4, FRAME_S(4)(a0)
+    sd s5, FRAME_S(5)(a0)
+    sd s6, FRAME_S(6)(a0)
+    sd s7, FRAME_S(7)(a0)
+    sd s8, FRAME_S(8)(a0)
+    sd s9, FRAME_S(9)(a0)
+    sd s10, FRAME_S(10)(a0)
+    sd s11, FRAME_S(11)(a0)
+    sd t0, FRAME_PC(a0)
+    li s0, 0                    /* ends the chain of frame pointers */
+.endm
 
 .text
 
@@ -12,16 +33,13 @@ rv_trap_entry:
     csrrw tp, sscratch, tp
     beqz tp, kernel_trap
 
-    sd t0, CPU_SCRATCH_T0(tp)
-    ld t0, CPU_CURRENT(tp)
+    sd t0, FRAME_T0(tp)
+    mv t0, tp
+    ld tp, FRAME_CPU(tp)
     sd ra, FRAME_RA(t0)
     sd sp, FRAME_SP(t0)
-    sd gp, FRAME_GP(t0)
     sd t1, FRAME_T1(t0)
     sd t2, FRAME_T2(t0)
-    sd s0, FRAME_S0(t0)
-    sd s1, FRAME_S1(t0)
-    sd a0, FRAME_A(0)(t0)
     sd a1, FRAME_A(1)(t0)
     sd a2, FRAME_A(2)(t0)
     sd a3, FRAME_A(3)(t0)
@@ -29,68 +47,60 @@ rv_trap_entry:
     sd a5, FRAME_A(5)(t0)
     sd a6, FRAME_A(6)(t0)
     sd a7, FRAME_A(7)(t0)
-    sd s2, FRAME_S(2)(t0)
-    sd s3, FRAME_S(3)(t0)
-    sd s4, FRAME_S(4)(t0)
-    sd s5, FRAME_S(5)(t0)
-    sd s6, FRAME_S(6)(t0)
-    sd s7, FRAME_S(7)(t0)
-    sd s8, FRAME_S(8)(t0)
-    sd s9, FRAME_S(9)(t0)
-    sd s10, FRAME_S(10)(t0)
-    sd s11, FRAME_S(11)(t0)
     sd t3, FRAME_T3(t0)
     sd t4, FRAME_T4(t0)
     sd t5, FRAME_T5(t0)
     sd t6, FRAME_T6(t0)
-    ld t1, CPU_SCRATCH_T0(tp)
     csrrw t2, sscratch, zero    /* the user's tp; from here on we are in the kernel */
-    csrr t3, sepc
     csrr t4, scause
-    sd t1, FRAME_T0(t0)
     sd t2, FRAME_TP(t0)
-
     ld sp, CPU_STACK_TOP(tp)
-    li s0, 0                    /* ends the chain of frame pointers */
-    mv a0, t0
     li t5, CAUSE_ECALL_FROM_USER
-    bne t4, t5, 1f
+    bne t4, t5, 2f
+    csrr t3, sepc
     addi t3, t3, SYSCALL_INSTRUCTION_SIZE
-    sd t3, FRAME_PC(t0)
-    call kernel_syscall
-    bnez a0, arch_resume
-    /* The same thread goes on: s1 to s11 and gp are still its own, and so is a reservation it may hold. */
-    ld a0, CPU_CURRENT(tp)
-    csrw sscratch, tp
-    ld t0, FRAME_PC(a0)
-    csrw sepc, t0
-    ld ra, FRAME_RA(a0)
-    ld sp, FRAME_SP(a0)
-    ld tp, FRAME_TP(a0)
-    ld t0, FRAME_T0(a0)
-    ld t1, FRAME_T1(a0)
-    ld t2, FRAME_T2(a0)
-    ld s0, FRAME_S0(a0)
-    ld a1, FRAME_A(1)(a0)
-    ld a2, FRAME_A(2)(a0)
-    ld a3, FRAME_A(3)(a0)
-    ld a4, FRAME_A(4)(a0)
-    ld a5, FRAME_A(5)(a0)
-    ld a6, FRAME_A(6)(a0)
-    ld a7, FRAME_A(7)(a0)
-    ld t3, FRAME_T3(a0)
-    ld t4, FRAME_T4(a0)
-    ld t5, FRAME_T5(a0)
-    ld t6, FRAME_T6(a0)
-    ld a0, FRAME_A(0)(a0)
+    csrw sepc, t3
+    call kernel_syscall_quick
+    ld a1, CPU_CURRENT(tp)
+    bgtz a0, 1f
+    /* The same thread goes on: s0 to s11, gp and sepc are still its own, and so is a reservation it may hold. */
+    csrw sscratch, a1
+    ld ra, FRAME_RA(a1)
+    ld sp, FRAME_SP(a1)
+    ld tp, FRAME_TP(a1)
+    ld t0, FRAME_T0(a1)
+    ld t1, FRAME_T1(a1)
+    ld t2, FRAME_T2(a1)
+    ld a2, FRAME_A(2)(a1)
+    ld a3, FRAME_A(3)(a1)
+    ld a4, FRAME_A(4)(a1)
+    ld a5, FRAME_A(5)(a1)
+    ld a6, FRAME_A(6)(a1)
+    ld a7, FRAME_A(7)(a1)
+    ld t3, FRAME_T3(a1)
+    ld t4, FRAME_T4(a1)
+    ld t5, FRAME_T5(a1)
+    ld t6, FRAME_T6(a1)
+    ld a1, FRAME_A(1)(a1)
     sret
-1:  sd t3, FRAME_PC(t0)
+
+1:  mv t1, a0
+    mv a0, a1
+    mv a1, t1
+    SAVE_REST
+    call kernel_syscall
+    j arch_resume
+
+2:  sd a0, FRAME_A(0)(t0)
+    mv a0, t0
+    SAVE_REST
     call rv_user_trap
 
 /* a0 = the thread to run. Nothing below may fault once sscratch is set: the frame is in mapped kernel memory. */
 .global arch_resume
 arch_resume:
-    csrw sscratch, tp
+    csrw sscratch, a0
+    sd tp, FRAME_CPU(a0)
     ld t0, FRAME_PC(a0)
     csrw sepc, t0
     /* Ends any LR reservation, or the SC of another thread could succeed on it (RISC-V Unprivileged 13.2). If it stores, it

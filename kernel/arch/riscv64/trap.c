@@ -14,6 +14,7 @@ static_assert(offsetof(struct arch_frame, s0) == FRAME_S0 && offsetof(struct arc
 static_assert(offsetof(struct arch_frame, a) == FRAME_A0 && offsetof(struct arch_frame, s2) == FRAME_S2);
 static_assert(offsetof(struct arch_frame, s11) == FRAME_S(11) && offsetof(struct arch_frame, t3) == FRAME_T3);
 static_assert(offsetof(struct arch_frame, t6) == FRAME_T6 && offsetof(struct arch_frame, sstatus) == FRAME_SSTATUS);
+static_assert(offsetof(struct arch_frame, cpu) == FRAME_CPU);
 static_assert(sizeof(struct arch_frame) == FRAME_SIZE && FRAME_SIZE <= FRAME_STACK_SIZE);
 static_assert(RV_ECALL_SIZE == SYSCALL_INSTRUCTION_SIZE);
 static_assert(ARCH_EXIT_FAILURE == POWER_EXIT_FAILURE);

@@ -2,7 +2,8 @@
  * All ways into the kernel after boot, and the one way back to user mode.
  *
  * GS base is the struct cpu in the kernel and the user's own value in user mode; the other one waits in KERNEL_GS_BASE.
- * Entry from user mode saves everything in the frame at the start of current (%gs:8) and runs on the CPU's stack from its top.
+ * Entry from user mode saves everything in the frame at the start of current (%gs:8) and runs on the CPU's stack from its top;
+ * a system call saves what C functions preserve only if it does not end in its first step (arch/arch.h).
  * Entry from kernel mode is either an interrupt inside arch_idle(), which returns, or a fault, which does not.
  * NMI, double fault and machine check come on their own stack whatever was running, and are final.
  */
@@ -60,6 +61,21 @@
 .Lbases_saved\@:
 .endm
 
+/* The rest of a frame in %rdi after a system call: what C functions preserve, and what SYSCALL left in RCX and R11. */
+.macro SAVE_REST
+    mov %rbx, X86_FRAME_RBX(%rdi)
+    mov %rbp, X86_FRAME_RBP(%rdi)
+    mov %r12, X86_FRAME_R12(%rdi)
+    mov %r13, X86_FRAME_R13(%rdi)
+    mov %r14, X86_FRAME_R14(%rdi)
+    mov %r15, X86_FRAME_R15(%rdi)
+    mov X86_FRAME_RIP(%rdi), %rcx
+    mov X86_FRAME_RFLAGS(%rdi), %r11
+    mov %rcx, X86_FRAME_RCX(%rdi)
+    mov %r11, X86_FRAME_R11(%rdi)
+    SAVE_BASES
+.endm
+
 /* ---- System call: RCX = user RIP, R11 = user RFLAGS, interrupts off and DF, TF, AC clear by SFMASK ---------------- */
     .globl x86_syscall_entry
     .balign 16
@@ -67,32 +83,32 @@ x86_syscall_entry:
     swapgs
     mov %rsp, %gs:X86_CPU_SCRATCH
     mov %gs:X86_CPU_CURRENT, %rsp
-    SAVE_REGISTERS %rsp
-    mov %rdi, X86_FRAME_RDI(%rsp)
     mov %rcx, X86_FRAME_RIP(%rsp)
     mov %r11, X86_FRAME_RFLAGS(%rsp)
-    mov %rsp, %rdi
-    mov %gs:X86_CPU_SCRATCH, %rax
-    mov %rax, X86_FRAME_RSP(%rdi)
+    mov %rdi, X86_FRAME_RDI(%rsp)
+    mov %rsi, X86_FRAME_RSI(%rsp)
+    mov %rdx, X86_FRAME_RDX(%rsp)
+    mov %r8, X86_FRAME_R8(%rsp)
+    mov %r9, X86_FRAME_R9(%rsp)
+    mov %r10, X86_FRAME_R10(%rsp)
+    mov %gs:X86_CPU_SCRATCH, %rdx
+    mov %rdx, X86_FRAME_RSP(%rsp)
     mov %gs:X86_CPU_STACK_TOP, %rsp
-    SAVE_BASES
-    xor %ebp, %ebp       /* ends a walk of the kernel's stack */
-    call kernel_syscall
+    mov %rdi, %rsi
     mov %rax, %rdi
-    test %rax, %rax
-    jnz x86_return
-
-    /* The same thread goes on: RBX, R12 to R15 and the bases are still its own. RIP came from SYSCALL and lies in user space. */
+    call kernel_syscall_quick
     mov %gs:X86_CPU_CURRENT, %rdi
-    swapgs
-    mov X86_FRAME_RIP(%rdi), %rcx
+    test %rax, %rax
+    jg 1f
+
+    /* The same thread goes on: RBX, RBP, R12 to R15 and the bases are still its own. RIP came from SYSCALL and lies in user space. */
     mov X86_FRAME_RFLAGS(%rdi), %r11
     test $0x10100, %r11d
     jnz 2f
-    mov X86_FRAME_RAX(%rdi), %rax
+    swapgs
+    mov X86_FRAME_RIP(%rdi), %rcx
     mov X86_FRAME_RDX(%rdi), %rdx
     mov X86_FRAME_RSI(%rdi), %rsi
-    mov X86_FRAME_RBP(%rdi), %rbp
     mov X86_FRAME_R8(%rdi), %r8
     mov X86_FRAME_R9(%rdi), %r9
     mov X86_FRAME_R10(%rdi), %r10
@@ -100,10 +116,25 @@ x86_syscall_entry:
     mov X86_FRAME_RDI(%rdi), %rdi
     sysretq
 
-/* ---- Back to user mode with the thread in %rdi ------------------------------------------------------------------- */
+1:  mov %eax, %esi
+    SAVE_REST
+    xor %ebp, %ebp       /* ends a walk of the kernel's stack */
+    call kernel_syscall
+    mov %rax, %rdi
+    jmp x86_return
+
+2:  mov %rax, X86_FRAME_RAX(%rdi)
+    SAVE_REST
+    jmp x86_return
+
+/* [[noreturn]] void arch_resume(struct thread *thread) */
+    .globl arch_resume
+arch_resume:
+    mov %gs:X86_CPU_STACK_TOP, %rsp
+
+/* ---- Back to user mode with the thread in %rdi; the stack is empty ------------------------------------------------ */
 x86_return:
     mov %rdi, %gs:X86_CPU_CURRENT
-    mov %gs:X86_CPU_STACK_TOP, %rsp
     mov X86_FRAME_FS_BASE(%rdi), %rax
     mov X86_FRAME_GS_BASE(%rdi), %rdx
     cmpb $0, x86_has_fsgsbase(%rip)
@@ -158,11 +189,6 @@ x86_return:
     /* Some CPUs push the target of a wild jump, not canonical, as RIP. IRET to it would fault here; 0 faults in user mode. */
 4:  xor %ecx, %ecx
     jmp 2b
-
-/* [[noreturn]] void arch_resume(struct thread *thread) */
-    .globl arch_resume
-arch_resume:
-    jmp x86_return
 
 /* [[noreturn]] void arch_stack_reset(void (*fn)(void)) */
     .globl arch_stack_reset

@@ -57,12 +57,40 @@ struct cap {
     struct slot *slot;
     uint32_t rights;
     uint32_t generation;
-    uint64_t badge;
+    struct badge *badge; /* nullptr = none; as long as the object */
 };
+
+static inline uint64_t badge_number(const struct badge *badge) { return badge != nullptr ? badge->value : 0; }
 
 extern const struct object_class cspace_class;
 
 [[nodiscard]] status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspace **out_cspace);
+static inline struct slot *cspace_slot(struct cspace *cspace, uint32_t index)
+{
+    return &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
+}
+
+/* Looks a handle up; false when it names nothing, and cspace_lookup() says why. A reader that sees the same generation before and
+ * after its other reads has seen one handle's contents. */
+static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    uint32_t index = (uint32_t)handle;
+    uint64_t generation = handle >> 32;
+    if (index >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
+        return false;
+    struct slot *slot = cspace_slot(cspace, index);
+    uint64_t before = atomic_load_explicit(&slot->generation, memory_order_acquire);
+    struct object *object = atomic_load_explicit(&slot->object, memory_order_acquire);
+    uint32_t rights = atomic_load_explicit(&slot->rights, memory_order_relaxed);
+    struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
+    atomic_thread_fence(memory_order_acquire);
+    uint64_t after = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    if (before != generation || after != generation || object == nullptr ||
+        atomic_load_explicit(&object->state, memory_order_relaxed) != OBJECT_ALIVE)
+        return false;
+    *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = (uint32_t)generation, .badge = badge};
+    return true;
+}
 [[nodiscard]] status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap);
 
 /* The first handle in use at slot *index or above; moves *index to its slot. NOT_FOUND when there is none. */

@@ -10,6 +10,11 @@
 #include <stdatomic.h>
 
 struct thread;
+struct invocation;
+
+struct cpu_stats {
+    uint64_t idle_ns, idle_since_ns, switches, syscalls, interrupts, timer_interrupts, ipis, faults;
+};
 
 struct cpu {
     /* Known to assembly by offset; arch/<arch>/entry.S and the static_asserts in kernel/sched/cpu.c. */
@@ -33,14 +38,15 @@ struct cpu {
     struct timer_queue *timer_queue; /* time/ */
     struct page_cache *page_cache;   /* mm/ */
     struct reap_list *reap_list;     /* cap/ */
-    struct cpu_stats *stats;
+    struct invocation *invocation;   /* of the current thread; its fixed fields are set when the thread is switched to */
+    struct cpu_stats stats;
     uint64_t *tlb_requests;       /* smp/: inbox, one word per sending CPU; atomic */
     atomic_bool is_tlb_idle;      /* uses no user translations until it leaves idle */
     atomic_bool is_tlb_stale;     /* must flush then */
     uint32_t tlb_pending;         /* something is in the inbox; atomic */
     struct thread *fpu_thread;    /* whose state the FPU holds; nullptr = disabled */
     struct vspace *active_vspace; /* whose page table is loaded; nullptr = kernel only */
-    uint64_t stopped_ns;          /* when the last thread stopped here, until the next one starts; 0 = idle since */
+    uint64_t stopped_at;          /* arch_counter() when the last thread stopped here, until the next one starts; 0 = idle since */
 };
 
 enum : uint32_t {

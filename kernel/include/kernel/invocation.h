@@ -8,37 +8,45 @@ struct thread;
 constexpr status_t STATUS_BLOCKED = 0x40000001;   /* the thread waits; whoever wakes it writes its result registers */
 constexpr status_t STATUS_NO_RESULT = 0x40000002; /* result registers were written by the handler, or the thread is gone */
 
+/* Every CPU has one for system calls (cpu->invocation). Its thread and cspace are set when the thread is switched to; handle is not
+ * set, aux and words only for methods that want them. */
 struct invocation {
-    void *self; /* the object as its own type */
     struct object *object;
     struct thread *thread; /* the caller */
     struct cspace *cspace; /* the caller's table */
     uint64_t op;
-    uint64_t aux; /* deadline, or reply token */
+    handle_t handle;     /* that was invoked */
+    uint64_t aux;        /* deadline, or reply token */
+    struct badge *badge; /* set for endpoints only */
     uint32_t rights;
-    uint32_t out_count;
-    uint64_t badge;
-    bool is_submitted; /* from a ring: may not block */
-    bool is_committed; /* had effects: must not be made again for want of memory */
+    uint32_t out_count; /* of a submitted operation */
+    bool is_submitted;  /* from a ring: may not block */
+    bool is_committed;  /* had effects: must not be made again for want of memory */
     uint64_t words[12];
     uint64_t out[12];
-    handle_t handle; /* that was invoked */
 };
 
 typedef status_t (*kernel_method_fn)(struct invocation *inv);
-/* Flags above the shape. A raw method takes a message of any size. */
-enum : uint32_t { METHOD_BLOCKING = 1u << 31, METHOD_RAW = 1u << 30 };
+/* Flags above the shape, so that no op has the shape of a method with a flag. A raw method takes a message of any size. */
+enum : uint32_t { METHOD_BLOCKING = 1u << 31, METHOD_RAW = 1u << 30, METHOD_NONE = 1u << 29 };
 constexpr uint32_t METHOD_SHAPE_MASK = 0x7FFFFF; /* of op: method, interface, words, handles */
 constexpr uint32_t KERNEL_METHODS_MAX = 16;      /* of one interface */
 struct kernel_method {
     kernel_method_fn fn;
     uint32_t right;
-    uint32_t shape; /* what op has under METHOD_SHAPE_MASK (raw: method and interface only), and flags; 0 = no such method */
+    uint32_t shape; /* what op has under METHOD_SHAPE_MASK (raw: method and interface only), and flags. METHOD_NONE or, where no
+                     * op has this place and the shape 0: no such method */
 };
 extern const struct kernel_method kernel_methods[32][KERNEL_METHODS_MAX]; /* by object type and method id */
 
+/* Makes the call of the current thread that lies in its CPU's invocation, and ends the kernel entry: the thread to resume. */
+struct thread *kernel_syscall_general(struct thread *current);
+
 /* Looks up inv->handle and runs the method inv->op names: checks in the order abi/README.md gives. */
 [[nodiscard]] status_t invocation_run(struct invocation *inv);
+
+/* The handler's results inv->out are complete: they go to the caller's registers and message page, or stay for the completion. */
+void invocation_return(struct invocation *inv, uint32_t count);
 
 /* Resolves a handle argument: type and rights checked. The object is valid for this kernel entry. */
 [[nodiscard]] status_t invocation_handle(struct invocation *inv, uint64_t value, enum object_type type, uint32_t rights,

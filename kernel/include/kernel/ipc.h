@@ -110,7 +110,10 @@ struct ioports {
 
 extern const struct object_class endpoint_class, event_class, interrupt_class, ring_class, dma_class;
 
-/* Any call on an endpoint handle (kernel_syscall's fast branch). */
+/* A call and a reply_receive, by a short way if they are usual ones; they end the kernel entry: the thread to resume. */
+struct thread *endpoint_call_quick(struct invocation *inv, struct thread *current);
+struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct thread *current);
+/* Any call on an endpoint handle. */
 status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint);
 /* The last handle with this badge went away (no lock held). */
 void endpoint_badge_gone(struct badge *badge);

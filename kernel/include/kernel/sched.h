@@ -14,16 +14,15 @@ struct run_queue {
     bool was_offered;       /* own CPU only: an idle CPU was told of the queue since the last pick */
 };
 
-struct cpu_stats {
-    uint64_t idle_ns, idle_since_ns, switches, syscalls, interrupts, timer_interrupts, ipis, faults;
-};
-
 constexpr uint64_t SCHED_SLICE_NS = 4'000'000;
 constexpr uint64_t SCHED_OFFER_NS = 1'000'000; /* how long a thread waits here while another CPU idles */
 
 void sched_ready(struct thread *thread);     /* its wait ended: here when nobody else waits here, else on the best CPU */
 void sched_spread(struct thread *thread);    /* it starts or resumes: on an idle CPU if there is one */
 void sched_switch_to(struct thread *thread); /* ready it on this CPU, ahead of everything: direct switch */
+/* Direct switch from a thread that has just published its wait, at counter value `now`, to one whose wait is over; ends the kernel
+ * entry like sched_exit(). */
+struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t now);
 /* At the end of every kernel entry: the thread to resume. Never returns nullptr; idles when there is nothing. `current` may have
  * blocked. */
 struct thread *sched_exit(void);

@@ -10,6 +10,7 @@
 #if defined(__clang__)
 #define CAPABILITY(x) __attribute__((capability(x)))
 #define ACQUIRES(...) __attribute__((acquire_capability(__VA_ARGS__)))
+#define TRY_ACQUIRES(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
 #define RELEASES(...) __attribute__((release_capability(__VA_ARGS__)))
 #define REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
 #define GUARDED_BY(x) __attribute__((guarded_by(x)))
@@ -17,6 +18,7 @@
 #else
 #define CAPABILITY(x)
 #define ACQUIRES(...)
+#define TRY_ACQUIRES(...)
 #define RELEASES(...)
 #define REQUIRES(...)
 #define GUARDED_BY(x)
@@ -33,6 +35,12 @@ static inline void spinlock_acquire(struct spinlock *lock) ACQUIRES(lock) NO_THR
 {
     if (atomic_exchange_explicit(&lock->is_held, 1, memory_order_acquire) != 0)
         spinlock_wait(lock);
+}
+
+/* True when it was free and now is the caller's. */
+static inline bool spinlock_try_acquire(struct spinlock *lock) TRY_ACQUIRES(true, lock) NO_THREAD_SAFETY
+{
+    return atomic_exchange_explicit(&lock->is_held, 1, memory_order_acquire) == 0;
 }
 
 static inline void spinlock_release(struct spinlock *lock) RELEASES(lock) NO_THREAD_SAFETY

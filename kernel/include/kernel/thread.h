@@ -8,7 +8,7 @@
  * on another CPU at once: after publishing, its old CPU does not touch it.
  */
 #pragma once
-#include <arch/frame.h>
+#include <arch/arch.h>
 #include <kernel/object.h>
 #include <kernel/timer.h>
 
@@ -31,7 +31,7 @@ struct thread {
     /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
     _Atomic uint64_t wait_word;
     struct wait_queue *wait_queue; /* nullptr: linked nowhere (waits for a reply, sleeps) */
-    struct object *wait_object;    /* counted: keeps the queue's memory */
+    struct object *wait_object;    /* counted: keeps the queue's memory; nullptr if the object's end wakes its waiters */
     struct list_node wait_node;
     uint64_t wait_arg;
     uint64_t wait_deadline_ns;
@@ -53,10 +53,10 @@ struct thread {
     _Atomic uint32_t pending; /* THREAD_PENDING_* */
     _Atomic uint32_t cpu;     /* runs or last ran on */
     _Atomic bool is_running;
-    struct list_node run_node; /* run queue; its lock */
-    uint64_t affinity;         /* CPUs 0..63 (bit 63 stands for the rest) */
-    uint64_t run_start_ns, cpu_ns;
-    void *fpu; /* save area, or nullptr: no FPU */
+    struct list_node run_node;    /* run queue; its lock */
+    uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest) */
+    uint64_t run_start, cpu_time; /* counter ticks */
+    void *fpu;                    /* save area, or nullptr: no FPU */
 
     struct process *process; /* counted */
     struct list_node process_node;
@@ -67,14 +67,45 @@ extern const struct object_class thread_class;
 
 static inline struct thread *thread_from_object(struct object *object) { return container_of(object, struct thread, object); }
 
+/* It stops running on this CPU: its time is added up. Returns the counter. */
+static inline uint64_t thread_stop_clock(struct thread *thread)
+{
+    uint64_t now = arch_counter();
+    thread->cpu_time += now - thread->run_start;
+    return now;
+}
+
 /* Begins a wait of the current thread: the queue's lock (if any) is held, the caller links the thread and then calls this.
  * From here on the thread may run elsewhere, and even wait for something else: return STATUS_BLOCKED. Returns the wait's sequence. */
 uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns);
+/* The same without a deadline, for a thread without FPU that hands over at once (sched_hand_over). Returns the counter. */
+[[gnu::always_inline]] static inline uint64_t thread_wait_publish_short(struct thread *thread, struct wait_queue *queue,
+                                                                        uint64_t *out_sequence)
+{
+    uint64_t sequence = (atomic_load_explicit(&thread->wait_word, memory_order_relaxed) >> 8) + 1;
+    thread->wait_queue = queue;
+    thread->wait_object = nullptr;
+    thread->wait_deadline_ns = DEADLINE_INFINITE;
+    uint64_t now = thread_stop_clock(thread);
+    atomic_store_explicit(&thread->is_running, false, memory_order_relaxed);
+    *out_sequence = sequence;
+    atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_release);
+    return now;
+}
 /* After publishing, with no lock held: notices a kill or interrupt that came just before. */
 void thread_wait_recheck(struct thread *thread);
 /* Tries to become the one who ends the wait (thread, sequence); `any` takes the present wait whatever its sequence. */
-bool thread_wait_claim(struct thread *thread, uint64_t sequence);
-bool thread_wait_claim_any(struct thread *thread);
+static inline bool thread_wait_claim(struct thread *thread, uint64_t sequence)
+{
+    uint64_t expected = sequence << 8 | WAIT_BLOCKED;
+    return atomic_compare_exchange_strong_explicit(&thread->wait_word, &expected, sequence << 8 | WAIT_WOKEN, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+static inline bool thread_wait_claim_any(struct thread *thread)
+{
+    uint64_t word = atomic_load_explicit(&thread->wait_word, memory_order_relaxed);
+    return (word & 0xFF) == WAIT_BLOCKED && thread_wait_claim(thread, word >> 8);
+}
 static inline uint64_t thread_wait_sequence(struct thread *thread)
 {
     return atomic_load_explicit(&thread->wait_word, memory_order_acquire) >> 8;
@@ -97,6 +128,5 @@ void wait_queue_end(struct wait_queue *queue, status_t status);
                                      uint32_t flags, struct thread **out_thread);
 /* False when it was started before: nothing changed. */
 bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls);
-void thread_stop_clock(struct thread *thread); /* it stops running on this CPU: its time is added up */
-void thread_kill(struct thread *thread);       /* asynchronous: it ends when it next would run */
-void thread_finish(struct thread *thread);     /* by the scheduler: the thread will never run again */
+void thread_kill(struct thread *thread);   /* asynchronous: it ends when it next would run */
+void thread_finish(struct thread *thread); /* by the scheduler: the thread will never run again */

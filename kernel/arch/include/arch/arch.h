@@ -51,6 +51,7 @@ void arch_time_init(const struct boot_info *bi); /* boot CPU; calibrates in at m
 void arch_timer_cpu_init(void);                  /* every CPU */
 /* [inline] static inline uint64_t arch_counter(void);            raw counter, also readable by user code */
 /* [inline] static inline uint64_t arch_time_ns(void);            ns = counter * time_mult >> TIME_SHIFT (128-bit), 0 at the entry */
+/* [inline] static inline uint64_t arch_counter_ns(uint64_t ticks);  the length of so many ticks */
 constexpr uint32_t TIME_SHIFT = 32;
 extern uint64_t time_mult;                 /* defined in kernel/time/clock.c, set by arch_time_init */
 extern uint64_t time_counter_base;         /* there too; set by the entry stub: the counter at the kernel's first instruction */
@@ -78,15 +79,22 @@ void arch_idle(void);
 /* ---- Entry from user mode ---------------------------------------------------------------------------------------
  * The entry code saves ALL user registers into arch_cpu()->current->frame (struct thread begins with its struct arch_frame),
  * switches to cpu->stack_top, and calls one of the following; each returns the thread to resume, whose frame is then restored
- * (general registers, pc, sp, flags, TLS pointer). The system-call path saves and restores only what the ABI needs (the
- * portable code promises to read and write arguments only through the accessors in <arch/frame.h>) but must save every
- * register that another thread's resume would clobber, i.e. all of them. pc of a system call is AFTER the instruction;
- * arch_frame_rewind_syscall() moves it back so that the call is made again.
+ * (general registers, pc, sp, flags, TLS pointer).
  * On return to user mode no kernel address or other thread's data may be left in any register.
  */
-/* A system call may also end with nullptr: the caller goes on and nothing but its result registers changed, so registers that C
- * functions preserve need not be restored, nor TLS pointer and flags. */
-struct thread *kernel_syscall(struct thread *current);
+/* A system call has two steps. For the first, the entry code saves only what C functions clobber, and the register of op and status
+ * not at all. When the result is zero or negative, the call has ended with this status: the entry code restores what it saved, and
+ * nothing but the result registers has changed. Otherwise the result is an enum syscall_next; the entry code saves the rest, so that
+ * the frame is whole, and goes on to the second. pc of a system call is AFTER the instruction; arch_frame_rewind_syscall() moves it
+ * back and puts op where it was, so that the call is made again. */
+enum syscall_next : int32_t {
+    SYSCALL_RUN = 1, /* it may wait: not made yet */
+    SYSCALL_MESSAGE, /* the same, and it is a method of an endpoint or a call */
+    SYSCALL_LEAVE,   /* made; others may run now */
+    SYSCALL_AGAIN,   /* a part was done: others may run, and then the call is made again */
+};
+int64_t kernel_syscall_quick(uint64_t op, handle_t handle);
+struct thread *kernel_syscall(struct thread *current, enum syscall_next next);
 enum fault_kind : uint32_t {
     FAULT_PAGE = 1, /* address valid; is_write / is_execute say which access */
     FAULT_ILLEGAL,  /* undefined or privileged instruction, unknown system-call number is NOT this */
@@ -120,7 +128,7 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
  *     riscv64 : a0=op/status   a1=handle/op   a2=deadline/badge   a3 a4 a5 a6 = words     (ecall)
  *   uint64_t arch_frame_op(f), arch_frame_handle(f), arch_frame_deadline(f), arch_frame_word(f, i)        i = 0..3
  *   void     arch_frame_set_status(f, int64_t), arch_frame_set_op(f, v), arch_frame_set_badge(f, v), arch_frame_set_word(f, i, v)
- *   void     arch_frame_rewind_syscall(f)
+ *   void     arch_frame_rewind_syscall(f, op)
  *   uint64_t arch_frame_pc(f), arch_frame_sp(f), arch_frame_fp(f)
  *   void     arch_frame_set_tls(f, v)
  *   bool     arch_frame_sanitize(f): after untrusted registers were written: forces user mode, interrupts on, canonical pc; false = refused

@@ -42,7 +42,11 @@ static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { 
 static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->x[3 + i] = value; }
 
 /* svc is four bytes, and ELR_EL1 points behind it. */
-static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->pc -= 4; }
+static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
+{
+    f->pc -= 4;
+    f->x[0] = op;
+}
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
 static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }

@@ -24,10 +24,9 @@ static inline uint64_t arch_counter(void)
     return value;
 }
 
-static inline uint64_t arch_time_ns(void)
-{
-    return (uint64_t)((unsigned __int128)(arch_counter() - time_counter_base) * time_mult >> TIME_SHIFT);
-}
+static inline uint64_t arch_counter_ns(uint64_t ticks) { return (uint64_t)((unsigned __int128)ticks * time_mult >> TIME_SHIFT); }
+
+static inline uint64_t arch_time_ns(void) { return arch_counter_ns(arch_counter() - time_counter_base); }
 
 /* ---- Page table entries: 4 KiB granule, 39-bit addresses (Arm ARM D8.3) ------------------------------------------ */
 

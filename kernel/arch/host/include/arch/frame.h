@@ -26,7 +26,7 @@ static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) {
 static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->out_op = value; }
 static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->badge = value; }
 static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->words[i] = value; }
-static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->restarts++; }
+static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t) { f->restarts++; }
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
 static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }
 static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->fp; }

@@ -8,6 +8,7 @@ static inline struct cpu *arch_cpu(void) { return host_cpu; }
 void arch_cpu_relax(void);
 uint64_t arch_time_ns(void);
 static inline uint64_t arch_counter(void) { return arch_time_ns(); }
+static inline uint64_t arch_counter_ns(uint64_t ticks) { return ticks; }
 
 constexpr uint32_t ARCH_PT_LEVELS = 3;
 constexpr uint64_t HOST_PTE_PRESENT = 1, HOST_PTE_LEAF = 2;

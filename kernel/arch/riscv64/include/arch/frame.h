@@ -6,6 +6,8 @@
 #pragma once
 #include <kernel/types.h>
 
+struct cpu;
+
 struct arch_frame {
     uint64_t pc;
     uint64_t ra, sp, gp, tp; /* tp: the thread's TLS pointer */
@@ -15,6 +17,7 @@ struct arch_frame {
     uint64_t s2, s3, s4, s5, s6, s7, s8, s9, s10, s11;
     uint64_t t3, t4, t5, t6;
     uint64_t sstatus;
+    struct cpu *cpu; /* where the thread runs: the first thing a trap from user mode needs */
 };
 
 /* A frame record (where the frame pointer points, plus this): the caller's frame pointer, then the return address. */
@@ -24,7 +27,7 @@ constexpr int64_t ARCH_FRAME_RECORD_OFFSET = -16;
     "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0",  "a1",  "a2", "a3", "a4", "a5",
     "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
 };
-static_assert(sizeof(struct arch_frame) == 33 * 8);
+static_assert(sizeof(struct arch_frame) == 34 * 8);
 
 constexpr uint64_t RV_ECALL_SIZE = 4; /* there is no compressed form */
 
@@ -49,7 +52,11 @@ static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { 
 
 static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->a[3 + i] = value; }
 
-static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->pc -= RV_ECALL_SIZE; }
+static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
+{
+    f->pc -= RV_ECALL_SIZE;
+    f->a[0] = op;
+}
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
 

@@ -18,10 +18,9 @@ static inline uint64_t arch_counter(void)
     return value;
 }
 
-static inline uint64_t arch_time_ns(void)
-{
-    return (uint64_t)((unsigned __int128)(arch_counter() - time_counter_base) * time_mult >> TIME_SHIFT);
-}
+static inline uint64_t arch_counter_ns(uint64_t ticks) { return (uint64_t)((unsigned __int128)ticks * time_mult >> TIME_SHIFT); }
+
+static inline uint64_t arch_time_ns(void) { return arch_counter_ns(arch_counter() - time_counter_base); }
 
 static inline void arch_cpu_relax(void)
 {

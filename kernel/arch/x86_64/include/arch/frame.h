@@ -72,7 +72,11 @@ static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_
 }
 
 /* SYSCALL is two bytes long (0F 05). */
-static inline void arch_frame_rewind_syscall(struct arch_frame *f) { f->rip -= 2; }
+static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
+{
+    f->rip -= 2;
+    f->rax = op;
+}
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->rip; }
 
