@@ -1,6 +1,7 @@
 /*
  * Untypeds: quotas over the buddy, and small cells cut from pages charged to them. A cell's page belongs to one untyped and one
- * size; when its last cell is freed the page goes back, so that accounting by pages is exact.
+ * size; when its last cell is freed the page goes back, so that accounting by pages is exact. Objects of several types may share
+ * it, so it is counted under the untyped's own type.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
@@ -83,15 +84,14 @@ void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_
     spinlock_acquire(&untyped->lock);
     if (list_is_empty(&untyped->slabs[class])) {
         spinlock_release(&untyped->lock);
-        if (untyped_page_alloc(untyped, type, &address) != OK)
+        if (untyped_page_alloc(untyped, OBJECT_UNTYPED, &address) != OK)
             return nullptr;
         struct page *fresh = page_of(address);
         uint8_t *base = phys_to_virt(address);
         for (uint32_t offset = 0; offset < PAGE_SIZE; offset += cell_size)
             *(uint16_t *)(base + offset) = offset + cell_size < PAGE_SIZE ? (uint16_t)((offset + cell_size) / 16) : 0xFFFF;
         fresh->state = PAGE_SLAB;
-        fresh->slab_class = (uint8_t)class & 7;
-        fresh->slab_type = (uint8_t)type & 31;
+        fresh->slab_class = (uint8_t)class;
         fresh->slab_free = 0;
         fresh->slab_used = 0;
         fresh->untyped = untyped;
@@ -131,7 +131,7 @@ void untyped_cell_free(struct untyped *untyped, enum object_type type, void *cel
     spinlock_release(&untyped->lock);
     if (is_empty) {
         page->slab_used = 0;
-        untyped_page_free(untyped, page->slab_type, page_pa); /* as it was counted: the last cell may be of another type */
+        untyped_page_free(untyped, OBJECT_UNTYPED, page_pa);
     }
 }
 

@@ -66,6 +66,15 @@ static void remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t en
     page_table_free_list(vspace->object.untyped, tables);
 }
 
+/* The scratch page goes when nothing can show it any more: after remove_translations() of the last orphaned region. */
+static void scratch_release(struct vspace *vspace) REQUIRES(&vspace->lock)
+{
+    if (vspace->orphan_count == 0 && vspace->scratch != 0) {
+        untyped_page_free(vspace->object.untyped, OBJECT_VSPACE, vspace->scratch);
+        vspace->scratch = 0;
+    }
+}
+
 static struct region *region_alloc(struct vspace *vspace)
 {
     struct region *region = untyped_cell_alloc(vspace->object.untyped, OBJECT_VSPACE, sizeof(struct region));
@@ -87,6 +96,8 @@ static struct memory *region_unlink(struct vspace *vspace, struct region *region
         spinlock_acquire(&memory->lock);
         list_remove(&region->memory_node);
         spinlock_release(&memory->lock);
+    } else {
+        vspace->orphan_count--;
     }
     tree_remove(&vspace->regions, &region->tree_node);
     vspace->mapped_pages -= (region->end - region->start) >> PAGE_SHIFT;
@@ -171,6 +182,7 @@ static void region_split(struct vspace *vspace, struct region *region, vaddr_t a
         spinlock_release(&region->memory->lock);
     } else {
         region->end = at;
+        vspace->orphan_count++;
     }
     tree_insert(&vspace->regions, &spare->tree_node);
 }
@@ -243,8 +255,10 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
         dead = region;
         region = next;
     }
-    if (dead != nullptr)
+    if (dead != nullptr) {
         remove_translations(self, address, end);
+        scratch_release(self);
+    }
     spinlock_release(&self->lock);
     while (dead != nullptr) {
         struct region *region = dead;
@@ -309,6 +323,7 @@ static bool orphan_one(struct memory *memory)
         region = container_of(node, struct region, memory_node);
         list_remove(&region->memory_node);
         region->memory = nullptr;
+        vspace->orphan_count++;
     }
     spinlock_release(&memory->lock);
     if (region != nullptr)

@@ -17,7 +17,7 @@ static uint64_t used(void)
 
 static void cells(void)
 {
-    uint64_t before = used();
+    uint64_t before = used(), cell_pages = object_pages[OBJECT_UNTYPED];
     struct {
         uint8_t *at;
         uint32_t size;
@@ -41,7 +41,8 @@ static void cells(void)
         if (held[i].at != nullptr)
             untyped_cell_free(untyped_root, OBJECT_EVENT, held[i].at, held[i].size);
     CHECK(used() == before);
-    CHECK(object_pages[OBJECT_EVENT] == 0);
+    CHECK(object_pages[OBJECT_EVENT] == 0); /* cells of a whole page */
+    CHECK(object_pages[OBJECT_UNTYPED] == cell_pages);
 }
 
 constexpr uint32_t PLACES = 4096;

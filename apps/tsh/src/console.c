@@ -80,7 +80,7 @@ status_t console_open(struct console *console, handle_t service, handle_t log)
     *console = (struct console){.service = service};
     status_t status = loop_open(&console->loop, &(struct std_ring_sizes){4, 16, 0, 8});
     if (status == OK) {
-        status = std_mapping_create(socket_queue_memory_size(RX_BYTES, TX_BYTES), 0, &console->mapping);
+        status = std_mapping_create(socket_queue_memory_size(RX_BYTES, TX_BYTES), MEMORY_COMMITTED, &console->mapping);
     }
     if (status == OK) {
         status = std_handle_copy(console->mapping.memory, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE | RIGHT_COPY | RIGHT_INSPECT,

@@ -36,7 +36,8 @@
 #define A64_TCR                                                                                                                            \
     (TCR_T0SZ(25) | TCR_IRGN0_WB | TCR_ORGN0_WB | TCR_SH0_IS | TCR_T1SZ(25) | TCR_IRGN1_WB | TCR_ORGN1_WB | TCR_SH1_IS | TCR_TG1_4K)
 
-/* SCTLR_EL1 (Arm ARM D17.2.118). RES1 of Armv8.0; SPAN (23) and WXN (19) are changed per CPU in arch_cpu_init. */
+/* SCTLR_EL1 (Arm ARM D17.2.118). RES1 of Armv8.0; SPAN (23) and WXN (19) are changed per CPU in arch_cpu_init. nTWI (16) and
+ * nTWE (18) stay 0: user code that waits for an interrupt or event traps. */
 #define SCTLR_RES1 0x30D00800
 #define SCTLR_M (1 << 0)
 #define SCTLR_C (1 << 2)
@@ -45,13 +46,10 @@
 #define SCTLR_I (1 << 12)
 #define SCTLR_DZE (1 << 14)  /* user: DC ZVA */
 #define SCTLR_UCT (1 << 15)  /* user: CTR_EL0 */
-#define SCTLR_NTWI (1 << 16) /* user: wfi does not trap */
-#define SCTLR_NTWE (1 << 18) /* user: wfe does not trap */
 #define SCTLR_WXN (1 << 19)  /* writable is never executable */
 #define SCTLR_SPAN (1 << 23) /* 0: PAN is set on every exception */
 #define SCTLR_UCI (1 << 26)  /* user: cache maintenance by address */
-#define A64_SCTLR                                                                                                                          \
-    (SCTLR_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_SA0 | SCTLR_I | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | SCTLR_NTWE | SCTLR_UCI)
+#define A64_SCTLR (SCTLR_RES1 | SCTLR_M | SCTLR_C | SCTLR_SA | SCTLR_SA0 | SCTLR_I | SCTLR_DZE | SCTLR_UCT | SCTLR_UCI)
 
 /* PSTATE of the kernel: EL1 with its own stack pointer, all interrupts masked. */
 #define A64_SPSR_KERNEL 0x3C5

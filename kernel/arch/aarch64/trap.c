@@ -1,5 +1,6 @@
 /* Turns exceptions (ESR_EL1, Arm ARM D17.2.37) into the portable kernel's faults and interrupts. Called from entry.S. */
 #include "a64.h"
+#include <kernel/sched.h>
 
 struct thread *a64_user_sync(struct thread *current, uint64_t esr, uint64_t far);
 struct thread *a64_user_irq(struct thread *current);
@@ -7,6 +8,7 @@ struct thread *a64_user_serror(struct thread *current, uint64_t esr);
 [[noreturn]] void a64_kernel_exception(const struct arch_frame *frame, uint64_t esr, uint64_t far, enum a64_exception what);
 
 enum exception_class : uint32_t {
+    CLASS_WAIT = 0x01, /* wfi, wfe and their forms with a timeout */
     CLASS_FPU_ACCESS = 0x07,
     CLASS_INSTRUCTION_ABORT_USER = 0x20,
     CLASS_INSTRUCTION_ABORT_KERNEL = 0x21,
@@ -28,6 +30,7 @@ enum abort_status : uint32_t { /* ISS.xFSC without the level in its low two bits
                                STATUS_ALIGNMENT = 0x21, /* whole field */
 };
 
+constexpr uint64_t A64_INSTRUCTION_SIZE = 4;
 constexpr uint64_t ISS_WRITE = 1 << 6;
 constexpr uint64_t ISS_CACHE_MAINTENANCE = 1 << 8; /* reported as a write, needs only read permission */
 
@@ -51,12 +54,13 @@ static struct fault decode_abort(uint64_t esr, uint64_t far, bool is_execute)
     return fault;
 }
 
+static uint32_t class_of(uint64_t esr) { return esr >> 26 & 0x3F; }
+
 static struct fault decode(uint64_t esr, uint64_t far)
 {
-    uint32_t class = esr >> 26 & 0x3F;
     struct fault fault = {.kind = FAULT_ILLEGAL, .code = esr};
 
-    switch (class) {
+    switch (class_of(esr)) {
     case CLASS_INSTRUCTION_ABORT_USER:
     case CLASS_INSTRUCTION_ABORT_KERNEL: return decode_abort(esr, far, true);
     case CLASS_DATA_ABORT_USER:
@@ -78,6 +82,13 @@ static struct fault decode(uint64_t esr, uint64_t far)
 
 struct thread *a64_user_sync(struct thread *current, uint64_t esr, uint64_t far)
 {
+    if (class_of(esr) == CLASS_WAIT) {
+        /* These may end at any time, so they give way to others and are over. Left alone they would hold a CPU without a tick
+         * until something interrupts it. */
+        current->frame.pc += A64_INSTRUCTION_SIZE;
+        sched_yield();
+        return kernel_user_irq(current);
+    }
     struct fault fault = decode(esr, far);
 
     return kernel_user_fault(current, &fault);

@@ -7,6 +7,10 @@ bool x86_has_fsgsbase;
 
 constexpr uint32_t MSR_STAR = 0xC0000081, MSR_LSTAR = 0xC0000082, MSR_CSTAR = 0xC0000083, MSR_SFMASK = 0xC0000084;
 
+/* How long user code may wait with UMWAIT or TPAUSE, and not in the deeper state (Intel SDM vol. 4, IA32_UMWAIT_CONTROL). */
+constexpr uint32_t MSR_UMWAIT_CONTROL = 0xE1;
+constexpr uint64_t UMWAIT_TSC_MAX = 100'000, UMWAIT_NO_C02 = 1; /* a multiple of 4 */
+
 static_assert(sizeof(struct x86_cpu_block) <= 512, "the rest of the page is a stack");
 
 static bool bit(uint32_t word, uint32_t index) { return word >> index & 1; }
@@ -27,6 +31,7 @@ void x86_features_probe(void)
         .has_rdseed = bit(structured.ebx, 18),
         .has_smap = bit(structured.ebx, 20),
         .has_umip = bit(structured.ecx, 2),
+        .has_waitpkg = bit(structured.ecx, 5),
         .has_1g_pages = bit(extended.edx, 26),
         .physical_bits = extended_max >= 0x80000008 ? x86_cpuid(0x80000008, 0).eax & 0xFF : 36,
     };
@@ -109,5 +114,8 @@ void arch_cpu_init(struct cpu *cpu)
     x86_wrmsr(MSR_CSTAR, (uint64_t)x86_syscall_entry); /* compatibility mode cannot be entered: no 32-bit user segment */
     x86_wrmsr(MSR_SFMASK, 0x257FD5);                   /* every flag user code can set */
     x86_wrmsr(X86_MSR_FS_BASE, 0);
+    if (x86_features.has_waitpkg) {
+        x86_wrmsr(MSR_UMWAIT_CONTROL, UMWAIT_TSC_MAX | UMWAIT_NO_C02);
+    }
     x86_fpu_cpu_init();
 }

@@ -100,7 +100,7 @@ constexpr uint64_t X86_CR4_SMAP = 1ull << 21;
 
 /* Probed once on the boot CPU; the others are taken to be like it. */
 struct x86_features {
-    bool has_smep, has_smap, has_umip, has_xsave, has_x2apic, has_tsc_deadline, has_1g_pages, has_rdrand, has_rdseed;
+    bool has_smep, has_smap, has_umip, has_waitpkg, has_xsave, has_x2apic, has_tsc_deadline, has_1g_pages, has_rdrand, has_rdseed;
     uint64_t xcr0;          /* state components to enable; 0 without XSAVE */
     uint32_t fpu_size;      /* of a save area */
     uint32_t physical_bits; /* MAXPHYADDR */

@@ -57,7 +57,7 @@ struct object_class {
 
 extern const struct object_class *object_classes[32];
 extern _Atomic uint64_t object_counts[32]; /* alive, by type */
-extern _Atomic uint64_t object_pages[32];  /* pages charged, by type (memory: data pages too) */
+extern _Atomic uint64_t object_pages[32];  /* pages charged, by type: memory's data, tables; untyped: what is cut into cells */
 
 /* Allocates and zeroes `size` bytes (<= PAGE_SIZE) charged to the untyped, sets the header, refs = 1 (the caller's). */
 [[nodiscard]] status_t object_create(struct untyped *untyped, enum object_type type, uint32_t size, void **out_object);

@@ -18,10 +18,9 @@ struct page {
     struct untyped *untyped; /* PAGE_SLAB */
     uint8_t state;           /* enum page_state */
     uint8_t order;           /* of a free or allocated block, in its first page */
-    uint8_t slab_class : 3;
-    uint8_t slab_type : 5; /* PAGE_SLAB: enum object_type the page is counted under; its cells may be of several */
-    bool is_ram;           /* reserved or not */
-    uint16_t slab_free;    /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
+    uint8_t slab_class;
+    bool is_ram;        /* reserved or not */
+    uint16_t slab_free; /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
     uint16_t slab_used;
 };
 static_assert(sizeof(struct page) == 32);

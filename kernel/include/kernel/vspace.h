@@ -23,8 +23,9 @@ struct vspace {
     struct spinlock lock;
     struct tree regions GUARDED_BY(&lock);
     paddr_t root;
-    paddr_t scratch; /* page shown where a memory is gone; 0 = not needed yet */
+    paddr_t scratch; /* page shown where a memory is gone; 0 = no such place was touched */
     uint64_t mapped_pages GUARDED_BY(&lock);
+    uint64_t orphan_count GUARDED_BY(&lock); /* regions whose memory is gone */
     bool is_destroyed;                       /* set once, under lock */
     _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations */
 };

@@ -56,17 +56,18 @@ static uint64_t sources_size(const struct loop *loop) { return loop->source_coun
 status_t loop_open(struct loop *loop, const struct std_ring_sizes *sizes)
 {
     const struct std_ring_sizes *wanted = sizes != nullptr ? sizes : &SIZES_DEFAULT;
-    void *sources;
+    struct std_mapping sources;
     *loop = (struct loop){.source_count = wanted->watch_slots + SERVICES_EXTRA};
     tree_init(&loop->timers, timer_less);
-    status_t status = std_pages_alloc(sources_size(loop), &sources);
+    status_t status = std_mapping_create(sources_size(loop), MEMORY_COMMITTED, &sources);
     if (status != OK) {
         return status;
     }
-    loop->sources = sources;
+    std_handle_delete(sources.memory); /* the mapping keeps it */
+    loop->sources = sources.address;
     status = std_ring_open(&loop->ring, wanted);
     if (status != OK) {
-        std_pages_free(sources, sources_size(loop));
+        std_pages_free(loop->sources, sources_size(loop));
     }
     return status;
 }

@@ -21,6 +21,7 @@ constexpr uint64_t BOOTSTRAP_ADDRESS = SPAWN_BASE + STD_PAGE;
 constexpr uint64_t CLOCK_ADDRESS = SPAWN_BASE + 2 * STD_PAGE;
 constexpr uint64_t STACK_ADDRESS = SPAWN_BASE + 4 * STD_PAGE;
 constexpr uint64_t STACK_DEFAULT = 64 * 1024;
+constexpr uint64_t STACK_COMMITTED = 2 * STD_PAGE; /* as deep as programs usually go; the rest comes when touched */
 constexpr uint64_t STACK_MAX = 1ull << 32;
 constexpr uint32_t SLOTS_DEFAULT = 256;
 constexpr uint64_t WRITE_MAX = 1 << 20; /* memory.write takes no more at once */
@@ -69,20 +70,45 @@ static status_t write_memory(handle_t memory, uint64_t offset, const uint8_t *fr
     return OK;
 }
 
-/* Fresh memory at a place in the child, with `size` bytes of `from` at `offset`; the mapping keeps it. */
-static status_t map_fresh(struct spawn *spawn, uint64_t address, uint64_t memory_size, uint64_t offset, const uint8_t *from, uint64_t size)
+/* The mapping keeps the memory. */
+static status_t map_and_drop(struct spawn *spawn, handle_t memory, uint64_t size, uint64_t address)
+{
+    status_t status = map_child(spawn, memory, 0, size, address, MAP_READ | MAP_WRITE);
+    std_handle_delete(memory);
+    return status;
+}
+
+/* What a program writes to is there before it starts: it does not die of lacking memory in the middle of its work, and what it
+ * holds does not depend on which of its ways it has been already. */
+static status_t map_data(struct spawn *spawn, uint64_t address, uint64_t memory_size, uint64_t offset, const uint8_t *from, uint64_t size)
 {
     handle_t memory;
-    status_t status = tess_untyped_create_memory(spawn->args->untyped, memory_size, 0, &memory);
+    status_t status = tess_untyped_create_memory(spawn->args->untyped, memory_size, MEMORY_COMMITTED, &memory);
     if (status != OK) {
         return status;
     }
     status = write_memory(memory, offset, from, size);
-    if (status == OK) {
-        status = map_child(spawn, memory, 0, memory_size, address, MAP_READ | MAP_WRITE);
+    if (status != OK) {
+        std_handle_delete(memory);
+        return status;
     }
-    std_handle_delete(memory);
-    return status;
+    return map_and_drop(spawn, memory, memory_size, address);
+}
+
+static status_t map_stack(struct spawn *spawn)
+{
+    handle_t memory;
+    uint64_t size = spawn->stack_size, committed = min_u64(size, STACK_COMMITTED);
+    status_t status = tess_untyped_create_memory(spawn->args->untyped, size, 0, &memory);
+    if (status != OK) {
+        return status;
+    }
+    status = tess_memory_commit(memory, size - committed, committed);
+    if (status != OK) {
+        std_handle_delete(memory);
+        return status;
+    }
+    return map_and_drop(spawn, memory, size, STACK_ADDRESS);
 }
 
 static status_t load_segment(struct spawn *spawn, const struct elf_segment *segment)
@@ -92,8 +118,8 @@ static status_t load_segment(struct spawn *spawn, const struct elf_segment *segm
     uint64_t size = align_up(segment->address + segment->memory_size, STD_PAGE) - first;
     uint64_t address = spawn->child->image_base + first;
     if (segment->is_writable) {
-        return map_fresh(spawn, address, size, segment->address - first, (const uint8_t *)args->file + segment->file_offset,
-                         segment->file_size);
+        return map_data(spawn, address, size, segment->address - first, (const uint8_t *)args->file + segment->file_offset,
+                        segment->file_size);
     }
     return map_child(spawn, args->file_memory, args->file_offset + align_down(segment->file_offset, STD_PAGE), size, address,
                      MAP_READ | (segment->is_executable ? MAP_EXEC : 0));
@@ -119,7 +145,7 @@ static status_t make_address_space(struct spawn *spawn)
     }
     if (status == OK) {
         step(spawn, "making the stack", nullptr);
-        status = map_fresh(spawn, STACK_ADDRESS, spawn->stack_size, 0, nullptr, 0);
+        status = map_stack(spawn);
     }
     for (uint32_t i = 0; status == OK && i < spawn->elf.segment_count; i++) {
         step(spawn, "mapping the program", nullptr);

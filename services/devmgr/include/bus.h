@@ -21,6 +21,7 @@ struct bus {
     struct ecam ecams[BUS_HOSTS_MAX];
     uint32_t host_count;
     struct pci_table table;
+    volatile uint8_t *status_pages[PCI_DEVICES_MAX]; /* as in table: where a virtio device's status register is mapped; or nullptr */
 };
 
 /* Finds and places everything. */

@@ -148,26 +148,33 @@ void bus_device_enable(struct bus *bus, const struct pci_device *device)
     }
 }
 
-/* VIRTIO 1.2, 2.1.2: status 0 stops all queues; done when it reads 0. */
-static bool reset_virtio(struct bus *bus, const struct pci_device *device)
+/* The device's status register. Mapped once and kept: stopping a device whose driver died must not need memory. */
+static volatile uint8_t *virtio_status(struct bus *bus, const struct pci_device *device)
 {
     const struct pci_virtio_capability *common = &device->virtio[PCI_VIRTIO_COMMON];
     if (common->size <= VIRTIO_STATUS || device->bars[common->bar].base == 0) {
-        return false;
+        return nullptr;
     }
     uint64_t at = device->bars[common->bar].base + common->offset + VIRTIO_STATUS;
-    volatile uint8_t *page = map_registers(bus->machine, align_down(at, STD_PAGE), STD_PAGE);
-    if (page == nullptr) {
+    volatile uint8_t **page = &bus->status_pages[device - bus->table.devices];
+    if (*page == nullptr) {
+        *page = map_registers(bus->machine, align_down(at, STD_PAGE), STD_PAGE);
+    }
+    return *page == nullptr ? nullptr : *page + at % STD_PAGE;
+}
+
+/* VIRTIO 1.2, 2.1.2: status 0 stops all queues; done when it reads 0. */
+static bool reset_virtio(struct bus *bus, const struct pci_device *device)
+{
+    volatile uint8_t *status = virtio_status(bus, device);
+    if (status == nullptr) {
         return false;
     }
-    volatile uint8_t *status = page + at % STD_PAGE;
     *status = 0;
     uint64_t deadline = time_after_ns(VIRTIO_RESET_NS);
     while (*status != 0 && time_now_ns() < deadline) {
     }
-    bool is_reset = *status == 0;
-    std_unmap((void *)page, STD_PAGE);
-    return is_reset;
+    return *status == 0;
 }
 
 static bool reset_function(struct bus *bus, const struct pci_device *device)

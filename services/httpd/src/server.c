@@ -116,6 +116,15 @@ static struct slot *slot_take(struct server *server)
 /* Always the same ones, made at the start: which objects stay does not depend on who came and went. */
 static bool slot_is_kept(const struct server *server, const struct slot *slot) { return slot - server->slots < SERVER_SLOTS_KEPT; }
 
+/* The network service may still write to the slot's queue: that memory is not used again. */
+static void slot_renew(struct server *server, struct slot *slot)
+{
+    slot_unmake(server, slot);
+    if (slot_is_kept(server, slot)) {
+        (void)slot_make(server, slot); /* without memory now: made when it is needed */
+    }
+}
+
 /* `is_quiet`: the network service does not touch the queue any more. */
 static void slot_end(struct server *server, struct slot *slot, bool is_quiet)
 {
@@ -127,7 +136,7 @@ static void slot_end(struct server *server, struct slot *slot, bool is_quiet)
     server->busy_count--;
     server->idle_count++;
     if (!is_quiet) {
-        slot_unmake(server, slot);
+        slot_renew(server, slot);
     } else if (!slot_is_kept(server, slot)) {
         check_at(server, slot->idle_since_ns + IDLE_KEPT_NS);
     }
@@ -227,7 +236,7 @@ static void accept_waiting(struct server *server)
             continue;
         }
         if (status == ERROR_TIMED_OUT) {
-            slot_unmake(server, slot); /* it may have been mapped */
+            slot_renew(server, slot);
         }
         if (status == ERROR_WOULD_BLOCK) {
             server->has_waiting = false;

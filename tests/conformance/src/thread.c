@@ -266,6 +266,53 @@ static void shares_a_cpu(void)
         thread_join(&threads[i]);
 }
 
+/* As a program waits without a call. riscv64: wfi is illegal in user mode (RISC-V Privileged 3.3.3), so the hint. */
+static void wait_instruction(void)
+{
+#if defined(__x86_64__)
+    uint32_t leaf = 7, features = 0;
+    __asm__ volatile("cpuid" : "+a"(leaf), "+c"(features) : : "rbx", "rdx");
+    if (features >> 5 & 1)                                                                                   /* WAITPKG */
+        __asm__ volatile(".byte 0x66, 0x0F, 0xAE, 0xF1" : : "a"(UINT32_MAX), "c"(0), "d"(INT32_MAX) : "cc"); /* tpause %ecx */
+    else
+        __asm__ volatile("pause");
+#elif defined(__aarch64__)
+    __asm__ volatile("wfe\n\twfi");
+#else
+    __asm__ volatile(".word 0x0100000F"); /* pause */
+#endif
+}
+
+static void waits(void *context)
+{
+    struct counter *counter = context;
+    while (!atomic_load(&counter->is_over)) {
+        wait_instruction();
+        atomic_fetch_add(&counter->count, 1);
+    }
+}
+
+/* On a CPU where no interrupt comes: it goes on by itself, and others there too. */
+static void waits_without_a_call(void)
+{
+    struct counter counters[2] = {};
+    struct std_thread threads[2];
+    uint32_t last = guest.cpu_count - 1;
+    for (uint32_t i = 0; i < 2; i++) {
+        thread_start(&threads[i], i == 0 ? waits : counts, &counters[i]);
+        EXPECT_OK(tess_thread_set_affinity(threads[i].thread, 1ull << last));
+        for (uint32_t k = 0; k <= i; k++)
+            wait_for_progress(&counters[k]);
+    }
+    atomic_store(&counters[1].is_over, true);
+    thread_join(&threads[1]);
+    uint64_t before = atomic_load(&counters[0].count);
+    sleep_ns(100 * NS_PER_MS);
+    EXPECT(atomic_load(&counters[0].count) > before + 10);
+    atomic_store(&counters[0].is_over, true);
+    thread_join(&threads[0]);
+}
+
 /* ---- Life ---- */
 
 static void start_and_end(void)
@@ -324,6 +371,7 @@ void thread_tests(void)
         {"thread.affinity", affinity},
         {"thread.moved_by_others", moved_by_others},
         {"thread.shares_a_cpu", shares_a_cpu},
+        {"thread.waits_without_a_call", waits_without_a_call},
         {"thread.destroyed_while_running", destroyed_while_running},
     };
     tests_run(tests, ARRAY_LENGTH(tests));

@@ -30,12 +30,6 @@ static void touch_everything(void)
             (void)*(volatile uint8_t *)page;
         address = start + size;
     }
-    /* The page that is shown where a memory is gone belongs to the address space, once. */
-    struct std_mapping gone;
-    if (std_mapping_create(STD_PAGE, 0, &gone) == OK && tess_cspace_destroy(std_self.cspace, gone.memory) == OK) {
-        (void)*(volatile uint8_t *)gone.address;
-        std_unmap(gone.address, gone.size);
-    }
     handle_t copies[192];
     uint32_t count = 0;
     while (count < ARRAY_LENGTH(copies) && std_handle_copy(std_self.thread, RIGHTS_ALL, &copies[count]) == OK)

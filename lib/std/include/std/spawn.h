@@ -24,7 +24,7 @@ struct spawn_args {
     uint64_t file_offset;  /* page aligned, whole pages up to the end */
     handle_t untyped;      /* rights create, copy */
     handle_t clock_memory; /* clock.page; HANDLE_NONE = the child has no clock */
-    uint64_t stack_bytes;  /* 0 = 64 KiB */
+    uint64_t stack_bytes;  /* 0 = 64 KiB; the upper 8 KiB of it are committed, as is all that the image writes to */
     uint32_t slot_limit;   /* of its table of handles; 0 = 256 */
     const char *const *args;
     uint32_t arg_count;
