@@ -25,7 +25,7 @@ void quiesce_defer(struct deferred *deferred, void (*release)(struct deferred *)
     if (list->last != nullptr)
         list->last->next = deferred;
     else
-        list->first = deferred;
+        peekable_set(list->first, deferred);
     list->last = deferred;
     spinlock_release(&list->lock);
     arch_cpu()->exit_work |= EXIT_QUIESCE;
@@ -55,14 +55,14 @@ static uint64_t oldest_epoch(bool with_self)
 /* Releases the entries of one list that are due; false when some are left. */
 static bool run_list(struct quiesce_list *list, bool with_self)
 {
-    if (list->first == nullptr)
+    if (peek(list->first) == nullptr)
         return true;
     uint64_t oldest = oldest_epoch(with_self);
     for (;;) {
         spinlock_acquire(&list->lock);
         struct deferred *item = list->first;
         if (item != nullptr && item->epoch <= oldest) {
-            list->first = item->next;
+            peekable_set(list->first, item->next);
             if (list->first == nullptr)
                 list->last = nullptr;
         } else {

@@ -337,11 +337,16 @@ status_t ring_enter(struct invocation *inv, struct ring *self, uint32_t submit, 
         if (is_busy)
             return ERROR_BUSY;
         *out_submitted = submit_all(inv, self, submit);
-        self->is_entering = false;
     }
-    if (self->wants_pump)
-        ring_pump(self);
     spinlock_acquire(&self->lock);
+    if (submit != 0)
+        self->is_entering = false;
+    /* Looked at under the lock: who finds no room after this has seen what the caller just consumed. */
+    if (self->wants_pump) {
+        spinlock_release(&self->lock);
+        ring_pump(self);
+        spinlock_acquire(&self->lock);
+    }
     flush(self);
     wake(self);
     *out_available = completions_used(self);

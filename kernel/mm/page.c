@@ -35,7 +35,7 @@ static void block_free(uint64_t frame, uint32_t order) REQUIRES(&buddy_lock)
         if (buddy < page_array_first || buddy - page_array_first >= page_array_count)
             break;
         struct page *other = &page_array[buddy - page_array_first];
-        if (other->state != PAGE_FREE || other->order != order)
+        if (peek(other->state) != PAGE_FREE || other->order != order)
             break;
         list_remove(&other->node);
         other->order = ORDER_NOT_HEAD;

@@ -21,7 +21,7 @@ static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
             panic("not enough memory for the kernel's page tables");
         page_zero(phys_to_virt(*out_table));
     }
-    page_of(*out_table)->state = PAGE_TABLE;
+    peekable_set(page_of(*out_table)->state, PAGE_TABLE);
     page_of(*out_table)->slab_free = 0;
     return OK;
 }

@@ -90,7 +90,7 @@ void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_
         uint8_t *base = phys_to_virt(address);
         for (uint32_t offset = 0; offset < PAGE_SIZE; offset += cell_size)
             *(uint16_t *)(base + offset) = offset + cell_size < PAGE_SIZE ? (uint16_t)((offset + cell_size) / 16) : 0xFFFF;
-        fresh->state = PAGE_SLAB;
+        peekable_set(fresh->state, PAGE_SLAB);
         fresh->slab_class = (uint8_t)class;
         fresh->slab_free = 0;
         fresh->slab_used = 0;

@@ -50,7 +50,7 @@ status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace)
         object_put(&vspace->object);
         return status;
     }
-    page_of(vspace->root)->state = PAGE_TABLE;
+    peekable_set(page_of(vspace->root)->state, PAGE_TABLE);
     page_of(vspace->root)->slab_free = 0;
     arch_root_init(phys_to_virt(vspace->root), phys_to_virt(kernel_root));
     *out_vspace = vspace;
@@ -409,7 +409,7 @@ static void vspace_kill(struct object *object)
     struct vspace *vspace = (struct vspace *)object;
     for (;;) {
         spinlock_acquire(&vspace->lock);
-        vspace->is_destroyed = true;
+        peekable_set(vspace->is_destroyed, true);
         struct tree_node *node = tree_first(&vspace->regions);
         struct region *region = node != nullptr ? container_of(node, struct region, tree_node) : nullptr;
         struct memory *memory = nullptr;

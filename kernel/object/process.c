@@ -42,7 +42,7 @@ status_t process_create(struct untyped *untyped, struct vspace *vspace, struct c
 static void finish(struct process *process)
 {
     spinlock_acquire(&process->lock);
-    process->state = PROCESS_ENDED;
+    peekable_set(process->state, PROCESS_ENDED);
     spinlock_release(&process->lock);
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
@@ -72,9 +72,9 @@ static void finish(struct process *process)
 bool object_has_ended(struct object *object)
 {
     if (object->type == OBJECT_PROCESS)
-        return ((struct process *)object)->state == PROCESS_ENDED;
+        return peek(((struct process *)object)->state) == PROCESS_ENDED;
     if (object->type == OBJECT_THREAD)
-        return thread_from_object(object)->is_finished;
+        return peek(thread_from_object(object)->is_finished);
     return object->type == OBJECT_ENDPOINT && atomic_load(&((struct endpoint *)object)->owner_count) == 0;
 }
 
@@ -101,7 +101,7 @@ void process_end(struct process *process, uint32_t cause, int32_t status)
     bool is_first = process->state == PROCESS_ALIVE;
     bool has_threads = process->thread_count != 0;
     if (is_first) {
-        process->state = PROCESS_ENDING;
+        peekable_set(process->state, PROCESS_ENDING);
         process->exit_cause = cause;
         process->exit_status = status;
         list_for_each (node, &process->threads)
@@ -126,7 +126,7 @@ void process_thread_finished(struct process *process, struct thread *thread)
     /* One that never ran (its creation failed) leaves a process without threads as it was. */
     bool is_last = process->thread_count == 0 && (process->state != PROCESS_ALIVE || thread->is_started);
     if (is_last && process->state == PROCESS_ALIVE) {
-        process->state = PROCESS_ENDING;
+        peekable_set(process->state, PROCESS_ENDING);
         process->exit_cause = EXIT_NORMAL;
         process->exit_status = 0;
     }

@@ -12,7 +12,8 @@ static _Atomic uint64_t idle_mask[CPU_MAX / 64];
 
 static bool may_run_on(const struct thread *thread, uint32_t cpu)
 {
-    return thread->affinity == UINT64_MAX || ((thread->affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
+    uint64_t affinity = peek(thread->affinity);
+    return affinity == UINT64_MAX || ((affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
 }
 
 static bool is_idle(uint32_t cpu) { return (atomic_load_explicit(&idle_mask[cpu / 64], memory_order_relaxed) >> (cpu % 64)) & 1; }
@@ -47,7 +48,7 @@ static void enqueue(struct thread *thread, uint32_t cpu)
     atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
     spinlock_acquire(&queue->lock);
     list_push_back(&queue->threads, &thread->run_node);
-    queue->count++;
+    peekable_set(queue->count, queue->count + 1);
     bool is_first = queue->count == 1;
     spinlock_release(&queue->lock);
     if (cpus[cpu] == arch_cpu())
@@ -67,7 +68,7 @@ void sched_ready(struct thread *thread)
      * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread after SCHED_OFFER_NS. */
     struct cpu *cpu = arch_cpu();
     struct run_queue *queue = cpu->run_queue;
-    bool stays = queue->count == 0 && queue->handoff == nullptr && may_run_on(thread, cpu->index);
+    bool stays = peek(queue->count) == 0 && queue->handoff == nullptr && may_run_on(thread, cpu->index);
     enqueue(thread, stays ? cpu->index : choose_cpu(thread));
 }
 
@@ -125,7 +126,7 @@ void sched_affinity_changed(struct thread *thread)
     list_for_each (node, &queue->threads) {
         if (container_of(node, struct thread, run_node) == thread) {
             list_remove(node);
-            queue->count--;
+            peekable_set(queue->count, queue->count - 1);
             was_queued = true;
             break;
         }
@@ -141,7 +142,7 @@ void sched_affinity_changed(struct thread *thread)
 
 static struct thread *queue_take(struct run_queue *queue, uint32_t for_cpu)
 {
-    if (queue->count == 0) /* a peek: enqueue() kicks this CPU when it is wrong */
+    if (peek(queue->count) == 0) /* enqueue() kicks this CPU when it is wrong */
         return nullptr;
     struct thread *found = nullptr;
     spinlock_acquire(&queue->lock);
@@ -149,7 +150,7 @@ static struct thread *queue_take(struct run_queue *queue, uint32_t for_cpu)
         struct thread *thread = container_of(node, struct thread, run_node);
         if (may_run_on(thread, for_cpu)) {
             list_remove(node);
-            queue->count--;
+            peekable_set(queue->count, queue->count - 1);
             found = thread;
             break;
         }
@@ -254,11 +255,11 @@ static bool clean_up(struct cpu *cpu)
     stats->idle_since_ns = arch_time_ns();
     atomic_fetch_or(mask, bit); /* sequentially consistent: then look at the queues once more */
     smp_tlb_idle_begin();
-    while (cpu->run_queue->count == 0 && cpu->run_queue->handoff == nullptr) {
-        if (cpu->active_vspace != nullptr && cpu->active_vspace->is_destroyed)
+    while (peek(cpu->run_queue->count) == 0 && cpu->run_queue->handoff == nullptr) {
+        if (cpu->active_vspace != nullptr && peek(cpu->active_vspace->is_destroyed))
             vspace_activate(nullptr);
         bool is_left = clean_up(cpu);
-        if (cpu->run_queue->count != 0 || cpu->run_queue->handoff != nullptr)
+        if (peek(cpu->run_queue->count) != 0 || cpu->run_queue->handoff != nullptr)
             break;
         /* Left-overs wait for another CPU to leave the kernel, which takes no longer than its present entry: look again. That CPU
          * may be here too, waiting for this one: both step out of their epoch, in which they hold nothing. */
@@ -276,7 +277,7 @@ static bool clean_up(struct cpu *cpu)
         cpu->is_idle_waiting = false;
         quiesce_enter(cpu);
         if (cpu_count > 1) {
-            struct thread *stolen = cpu->run_queue->count == 0 ? steal(cpu) : nullptr;
+            struct thread *stolen = peek(cpu->run_queue->count) == 0 ? steal(cpu) : nullptr;
             if (stolen != nullptr) {
                 cpu->run_queue->handoff = stolen;
                 break;
@@ -337,7 +338,7 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
     struct run_queue *queue = cpu->run_queue;
     queue->must_give_way = false;
     uint32_t left = cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE); /* looked at again when the slice ends, at the latest */
-    if (queue->count == 0 && left == 0)
+    if (peek(queue->count) == 0 && left == 0)
         cpu->timer_queue->slice_end_ns = UINT64_MAX;
     else if (cpu->timer_queue->slice_end_ns == UINT64_MAX)
         cpu->timer_queue->slice_end_ns =
@@ -355,7 +356,7 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
     if (thread != nullptr && !admit(cpu, thread, true))
         thread = nullptr;
     if (thread != nullptr && (queue->must_give_way || queue->handoff != nullptr || !may_run_on(thread, cpu->index))) {
-        if (queue->count != 0 || queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
+        if (peek(queue->count) != 0 || queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
             state_save(thread);
             cpu->current = nullptr;
             atomic_store(&thread->is_running, false);

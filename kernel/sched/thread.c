@@ -268,7 +268,7 @@ void thread_finish(struct thread *thread)
         }
         object_put(caller);
     }
-    thread->is_finished = true;
+    peekable_set(thread->is_finished, true);
     process_thread_finished(thread->process, thread);
     object_watches_notify(&thread->object);
     object_put(&thread->object); /* the life reference */
@@ -373,7 +373,7 @@ status_t thread_set_affinity(struct invocation *inv, struct thread *self, uint64
             online |= 1ull << (i < 63 ? i : 63);
     if ((mask & online) == 0)
         return ERROR_BAD_ARGUMENT;
-    __atomic_store_n(&self->affinity, mask, __ATOMIC_RELAXED); /* two setters: the last one counts */
+    peekable_set(self->affinity, mask); /* two setters: the last one counts */
     sched_affinity_changed(self);
     return OK;
 }
@@ -383,7 +383,7 @@ status_t thread_info(struct invocation *inv, struct thread *self, uint64_t *out_
 {
     (void)inv;
     *out_id = self->object.id;
-    *out_state = self->is_finished                                             ? 4
+    *out_state = peek(self->is_finished)                                       ? 4
                  : atomic_load(&self->is_running)                              ? 1
                  : (uint8_t)atomic_load(&self->wait_word) == WAIT_BLOCKED      ? 2
                  : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0 ? 3

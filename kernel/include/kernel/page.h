@@ -16,7 +16,7 @@ constexpr uint32_t PAGE_ORDER_MAX = 18; /* 1 GiB */
 struct page {
     struct list_node node;   /* free list, or the slab's list */
     struct untyped *untyped; /* PAGE_SLAB */
-    uint8_t state;           /* enum page_state */
+    uint8_t state;           /* enum page_state; who has the page may change it, a neighbour peek()s whether it is free */
     uint8_t order;           /* of a free or allocated block, in its first page */
     uint8_t slab_class;
     bool is_ram;        /* reserved or not */

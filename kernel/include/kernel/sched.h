@@ -8,7 +8,7 @@
 struct run_queue {
     struct spinlock lock;
     struct list threads GUARDED_BY(&lock);
-    uint32_t count;         /* changed under lock; peeked at without: an enqueue kicks whom a stale peek misled */
+    uint32_t count;         /* changed under lock; peek(): an enqueue kicks whom an old value misled */
     struct thread *handoff; /* own CPU only: runs next, without the queue */
     bool must_give_way;     /* own CPU only: set by sched_yield and slice end, consumed by sched_exit */
     bool was_offered;       /* own CPU only: an idle CPU was told of the queue since the last pick */

@@ -47,3 +47,8 @@ static inline void spinlock_release(struct spinlock *lock) RELEASES(lock) NO_THR
 {
     atomic_store_explicit(&lock->is_held, 0, memory_order_release);
 }
+
+/* For a word that others look at without the lock of those who change it: they peek(), whoever changes it uses peekable_set(). Plain
+ * loads and stores for the processor; what was seen may be old already, and must be right or harmless all the same. */
+#define peek(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define peekable_set(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)

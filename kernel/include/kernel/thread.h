@@ -47,14 +47,14 @@ struct thread {
     /* Scheduling. */
     struct spinlock lock; /* is_parked, against resume and kill */
     bool is_parked GUARDED_BY(&lock);
-    bool is_started; /* set once, under lock */
-    bool is_finished;
+    bool is_started;          /* set once, under lock */
+    bool is_finished;         /* set once; peek() */
     bool was_killed;          /* process->lock: process_end told it */
     _Atomic uint32_t pending; /* THREAD_PENDING_* */
     _Atomic uint32_t cpu;     /* runs or last ran on */
     _Atomic bool is_running;
     struct list_node run_node;    /* run queue; its lock */
-    uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest) */
+    uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest); peek() */
     uint64_t run_start, cpu_time; /* counter ticks */
     void *fpu;                    /* save area, or nullptr: no FPU */
 

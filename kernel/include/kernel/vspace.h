@@ -26,7 +26,7 @@ struct vspace {
     paddr_t scratch; /* page shown where a memory is gone; 0 = no such place was touched */
     uint64_t mapped_pages GUARDED_BY(&lock);
     uint64_t orphan_count GUARDED_BY(&lock); /* regions whose memory is gone */
-    bool is_destroyed;                       /* set once, under lock */
+    bool is_destroyed;                       /* set once, under lock; peek() */
     _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations */
 };
 
