@@ -45,6 +45,8 @@ static struct {
 static _Atomic uint32_t unmasked;
 static _Atomic bool is_stopping;
 static _Thread_local jmp_buf idle_exit;
+bool host_time_is_virtual;
+static uint64_t virtual_ns;
 static _Thread_local void (*idle_hook)(void);
 
 struct cpu_block {
@@ -240,7 +242,10 @@ void arch_idle(void)
         longjmp(idle_exit, 1);
     if (idle_hook != nullptr)
         idle_hook();
-    usleep(20);
+    if (!host_time_is_virtual)
+        usleep(20);
+    else if (host_will_wake() && virtual_ns < lines[0].deadline_ns)
+        virtual_ns = lines[0].deadline_ns;
 }
 
 /* As the entry code of the other architectures does. */
@@ -279,6 +284,10 @@ void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (
             thread = next;
         }
     }
+    if (cpu_count == 1) {
+        is_stopping = false; /* it may be called again */
+        return;
+    }
     /* Others may wait for this CPU to flush. */
     atomic_fetch_add(&left, 1);
     while (atomic_load(&left) < cpu_count)
@@ -296,8 +305,12 @@ void arch_cpu_relax(void)
         usleep(1); /* fewer host CPUs than pretended ones: let the one waited for run */
 }
 
+bool host_will_wake(void) { return atomic_load(&lines[host_cpu->index].deadline_ns) != UINT64_MAX; }
+
 uint64_t arch_time_ns(void)
 {
+    if (host_time_is_virtual)
+        return virtual_ns += 5'000;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1'000'000'000 + (uint64_t)now.tv_nsec;
@@ -309,12 +322,12 @@ const char *__tsan_default_suppressions(void)
 {
     return /* The content of memory that programs share, rings above all; programs here write it without any order. */
         "race:copy_part\nrace:memory_read\nrace:memory_write\nrace:untyped_create_ring\nrace_top:push\nrace_top:submit_all\n"
-        "race_top:scribble\nrace_top:set_message\nrace_top:user\n"
+        "race_top:scribble\nrace_top:set_message\nrace_top:programs_user\n"
         /* Figures for people, one word each. */
         "race_top:process_describe\nrace_top:describe_handle\nrace_top:thread_info\nrace_top:memory_info\nrace_top:untyped_info\n"
         "race_top:cspace_info\nrace_top:system_cpu\nrace_top:system_info\nrace_top:page_free_count\n"
         /* The stress test's own looks. */
-        "race_top:is_excluded\nrace_top:has_ended\n"
+        "race_top:is_excluded\nrace_top:programs_have_ended\n"
         /* Is the tree of timers empty: lib/core knows no atomics. Only this CPU inserts; another one may just have removed the last. */
         "race_top:timer_program\n"
         /* The deadline of a wait that may be over by now: the sequence number tells. */

@@ -1,6 +1,6 @@
 /*
  * Two threads, one per side, with real sleeping: a lost wake-up shows as a time-out, a missing barrier as damaged bytes (or as
- * a report of ThreadSanitizer, under which run.sh builds this file).
+ * a report of ThreadSanitizer, under which tools/test runs it too).
  */
 #include "check.h"
 #include <pthread.h>

@@ -11,6 +11,9 @@ void host_boot(uint64_t count_pages, uint32_t count_cpus);
  * CPU: it puts a system call in its registers and returns 0, or returns an address that it reads and writes. `idle` is called when there is nothing to run, outside of any kernel entry. */
 void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (*idle)(void));
 void host_stop(void);
+/* For one CPU: time passes only by looking at it, and jumps to the next deadline when the CPU idles. Set before host_boot(). */
+extern bool host_time_is_virtual;
+bool host_will_wake(void);            /* this CPU's timer is programmed */
 void host_interrupt(uint32_t source); /* a device asserts its line */
 /* The state of nothing pending on this CPU: ends the present kernel entry, reaps all, and begins another. */
 void host_settle(void);
