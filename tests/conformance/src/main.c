@@ -29,6 +29,7 @@ int main(void)
     process_tests();
     thread_tests();
     event_tests();
+    registers_tests();
     endpoint_tests();
     message_tests();
     ring_tests();

@@ -163,10 +163,11 @@ static void nonsense_thread(void)
     time_sleep_until(DEADLINE_INFINITE);
 }
 
+/* On x86_64 with a system call on the way, which may not take SYSRET back. */
 static void debug_trap(void)
 {
 #if defined(__x86_64__)
-    __asm__ volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n nop\n int3" ::: "memory");
+    __asm__ volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n syscall\n nop\n int3" ::"a"(0), "D"(0) : "rcx", "r11", "memory");
 #elif defined(__aarch64__)
     __asm__ volatile("brk #7");
 #else
