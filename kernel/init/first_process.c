@@ -83,6 +83,7 @@ static void make_process(struct first *first)
     must(vspace_create(untyped_root, &first->vspace), "address space");
     must(cspace_create(untyped_root, INIT_SLOTS, &first->cspace), "handle table");
     must(process_create(untyped_root, first->vspace, first->cspace, "init\0\0\0\0\0\0\0\0\0\0\0", &first->process), "process");
+    first->process->is_needed = true;
     must(memory_create(untyped_root, 2, MEMORY_COMMITTED, &first->pages), "message page");
     must(thread_create(untyped_root, first->process, first->pages, 0, 0, &first->thread), "thread");
     paddr_t page = 0;

@@ -2,6 +2,7 @@
  * Processes. ALIVE -> ENDING (a cause is recorded, every thread is told to end) -> ENDED (the last thread is gone: handles are
  * dropped, waiters and watches are told). process->lock guards state and the thread list; it comes before all waiting locks.
  */
+#include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -38,9 +39,23 @@ status_t process_create(struct untyped *untyped, struct vspace *vspace, struct c
     return OK;
 }
 
+/* Nobody is left who could start anything, or say so. */
+[[noreturn]] static void report_needed(const struct process *process)
+{
+    const struct tess_crash_record *crash = &process->crash;
+    if (!process->has_crash)
+        panic("the first process ended: cause %u, status %d", process->exit_cause, process->exit_status);
+    for (uint32_t i = 0; i < crash->frame_count; i++)
+        kprintf("init: #%u %lx", i, crash->frames[i]);
+    panic("the first process crashed: fault %u%s at %lx, code %lx, pc %lx, sp %lx", crash->fault_kind, crash->is_write ? " (write)" : "",
+          crash->address, crash->code, crash->pc, crash->sp);
+}
+
 /* The last thread is gone, or there never was one. */
 static void finish(struct process *process)
 {
+    if (process->is_needed)
+        report_needed(process);
     spinlock_acquire(&process->lock);
     peekable_set(process->state, PROCESS_ENDED);
     spinlock_release(&process->lock);

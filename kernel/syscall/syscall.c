@@ -143,12 +143,12 @@ int64_t kernel_syscall_quick(uint64_t op, handle_t handle)
     return end_call(arch_cpu(), OK); /* asked again: cheaper than to keep it */
 }
 
-/* Out of memory while something that was given up has not come back: true when it may be there now. Only the thread and its process
- * may be used afterwards. */
-static bool wait_for_memory(void)
+/* Out of memory: what was given up may not have come back yet. Waits a little for it, and the caller tries again in any case: others
+ * give up more meanwhile. Only the thread and its process may be used afterwards. */
+static void wait_for_memory(void)
 {
     constexpr uint64_t PATIENCE_NS = 20'000'000; /* four other CPUs' slices */
-    return reap_is_pending() && reap_all(arch_time_ns() + PATIENCE_NS);
+    (void)reap_all(arch_time_ns() + PATIENCE_NS);
 }
 
 /* Any method, and calls. */
@@ -196,8 +196,10 @@ struct thread *kernel_syscall_general(struct thread *current)
     struct invocation *inv = cpu->invocation;
     inv->is_committed = false;
     status_t status = run(inv);
-    if (status == ERROR_NO_MEMORY && !inv->is_committed && wait_for_memory())
+    if (status == ERROR_NO_MEMORY && !inv->is_committed) {
+        wait_for_memory();
         status = run_again(inv);
+    }
     if (status == STATUS_BLOCKED) {
         thread_wait_recheck(current);
         return sched_exit();
@@ -232,6 +234,32 @@ struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
     return next == SYSCALL_AGAIN ? leave_again(current, inv->op) : sched_exit();
 }
 
+/* A program can handle a call's NO_MEMORY; a fault ends it. So a fault is taken again and again, with others running in between, while
+ * anything is on its way back, for a second in every two. */
+static bool may_fault_again(struct thread *thread)
+{
+    constexpr uint64_t PATIENCE_NS = 1'000'000'000;
+    uint64_t now = arch_time_ns();
+    if (now >= thread->memory_wait_until_ns + PATIENCE_NS)
+        thread->memory_wait_until_ns = now + PATIENCE_NS;
+    return now < thread->memory_wait_until_ns && reap_is_pending();
+}
+
+/* There was no page. Asked in this order: what is not on its way back any more was there for the second try. */
+[[clang::noinline]] static struct thread *fault_without_memory(struct thread *current, const struct fault *fault, uint32_t access)
+{
+    bool is_hopeful = may_fault_again(current);
+    status_t status = vspace_fault(current->process->vspace, fault->address, access);
+    if (status == ERROR_NO_MEMORY && is_hopeful) {
+        sched_yield();
+    } else if (status != OK) {
+        struct fault end = *fault;
+        end.kind = status == ERROR_NO_MEMORY ? FAULT_NO_MEMORY : fault->kind;
+        process_crash(current, &end);
+    }
+    return sched_exit();
+}
+
 struct thread *kernel_user_fault(struct thread *current, const struct fault *fault)
 {
     struct cpu *cpu = arch_cpu();
@@ -240,10 +268,10 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
     if (fault->kind == FAULT_PAGE) {
         uint32_t access = fault->is_execute ? PROT_EXEC : fault->is_write ? PROT_WRITE : PROT_READ;
         status_t status = vspace_fault(current->process->vspace, fault->address, access);
-        if (status == ERROR_NO_MEMORY && wait_for_memory())
-            status = vspace_fault(current->process->vspace, fault->address, access);
         if (status == OK)
             return leave(cpu, current);
+        if (status == ERROR_NO_MEMORY)
+            return fault_without_memory(current, fault, access);
     }
     process_crash(current, fault);
     return sched_exit();

@@ -21,6 +21,15 @@ def page(t):
     t.check(machine.http("/no-such-page").status == 404, "no 404")
 
 
+@scenario(cpus=(2, 3, 8))
+def other_cpus(t):
+    """Other numbers of CPUs: all of them come up, and the page is there."""
+    machine = t.boot()
+    machine.http_ready("/", timeout=60)
+    facts = json.loads(machine.http("/status.json").text)
+    t.check([c["online"] for c in facts["cpus"]] == [1] * t.cpus, f"{facts['cpus']}")
+
+
 @scenario(timeout=300)
 def requests(t):
     """Many requests, 1 to 32 connections, keep-alive on and off: none fails."""

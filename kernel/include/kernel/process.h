@@ -21,6 +21,7 @@ struct process {
     char name[16];
     struct tess_crash_record crash;
     bool has_crash;
+    bool is_needed; /* the first process: the system ends with it */
 };
 
 extern const struct object_class process_class;

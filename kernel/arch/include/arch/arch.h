@@ -102,7 +102,8 @@ enum fault_kind : uint32_t {
     FAULT_ALIGNMENT,
     FAULT_ARITHMETIC,
     FAULT_FPU,
-    FAULT_GENERAL, /* anything else (x86_64 #GP, #SS, bus errors) */
+    FAULT_GENERAL,   /* anything else (x86_64 #GP, #SS, bus errors) */
+    FAULT_NO_MEMORY, /* the kernel's own: a page fault for which there was no page */
 };
 struct fault {
     enum fault_kind kind;
