@@ -8,6 +8,7 @@
 struct quiesce_list {
     struct spinlock lock;
     struct deferred *first, *last;
+    uint32_t count; /* changed under lock; peeked at by its own CPU */
 };
 
 _Atomic uint64_t quiesce_epoch = 1;
@@ -27,12 +28,19 @@ void quiesce_defer(struct deferred *deferred, void (*release)(struct deferred *)
     else
         peekable_set(list->first, deferred);
     list->last = deferred;
+    peekable_set(list->count, list->count + 1);
     spinlock_release(&list->lock);
     arch_cpu()->exit_work |= EXIT_QUIESCE;
     atomic_fetch_add_explicit(&pending_count, 1, memory_order_relaxed);
 }
 
 uint64_t quiesce_pending_count(void) { return atomic_load_explicit(&pending_count, memory_order_relaxed); }
+
+bool quiesce_is_behind(void)
+{
+    constexpr uint32_t BACKLOG_MAX = 128;
+    return peek(lists[arch_cpu()->index].count) > BACKLOG_MAX;
+}
 
 bool quiesce_is_pending(void) { return quiesce_pending_count() != 0; }
 
@@ -63,6 +71,7 @@ static bool run_list(struct quiesce_list *list, bool with_self)
         struct deferred *item = list->first;
         if (item != nullptr && item->epoch <= oldest) {
             peekable_set(list->first, item->next);
+            peekable_set(list->count, list->count - 1);
             if (list->first == nullptr)
                 list->last = nullptr;
         } else {

@@ -247,6 +247,23 @@ static bool clean_up(struct cpu *cpu)
     return (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) != 0;
 }
 
+/* Out of the epoch and back: CPUs that wait for each other's present entry to end all get on. Nothing looked up is held. */
+static void step_out(struct cpu *cpu)
+{
+    quiesce_leave(cpu);
+    arch_cpu_relax();
+    quiesce_enter(cpu);
+    smp_poll();
+}
+
+/* At the end of an entry. Whoever gives up faster than memory comes back waits here: otherwise a CPU that its host stops inside the
+ * kernel would let the others fill all memory with what only waits for it. */
+static void clean_up_and_keep_up(struct cpu *cpu)
+{
+    while (clean_up(cpu) && quiesce_is_behind())
+        step_out(cpu);
+}
+
 [[clang::noinline]] static void idle(struct cpu *cpu)
 {
     struct cpu_stats *stats = &cpu->stats;
@@ -261,13 +278,9 @@ static bool clean_up(struct cpu *cpu)
         bool is_left = clean_up(cpu);
         if (peek(cpu->run_queue->count) != 0 || cpu->run_queue->handoff != nullptr)
             break;
-        /* Left-overs wait for another CPU to leave the kernel, which takes no longer than its present entry: look again. That CPU
-         * may be here too, waiting for this one: both step out of their epoch, in which they hold nothing. */
+        /* Left-overs wait for another CPU to leave the kernel, which takes no longer than its present entry: look again. */
         if (is_left) {
-            quiesce_leave(cpu);
-            arch_cpu_relax();
-            quiesce_enter(cpu);
-            smp_poll();
+            step_out(cpu);
             continue;
         }
         timer_program();
@@ -365,7 +378,7 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
         }
     }
     if (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE))
-        (void)clean_up(cpu);
+        clean_up_and_keep_up(cpu);
     while (thread == nullptr) {
         thread = pick(cpu);
         if (thread == nullptr) {

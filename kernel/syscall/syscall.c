@@ -143,12 +143,17 @@ int64_t kernel_syscall_quick(uint64_t op, handle_t handle)
     return end_call(arch_cpu(), OK); /* asked again: cheaper than to keep it */
 }
 
-/* Out of memory: what was given up may not have come back yet. Waits a little for it, and the caller tries again in any case: others
- * give up more meanwhile. Only the thread and its process may be used afterwards. */
-static void wait_for_memory(void)
+/*
+ * Out of memory while something that was given up is on its way back: the call or fault is made again and again, with others running
+ * in between, for a second in every two. A virtual CPU that its host stopped inside the kernel holds everything up for that long.
+ */
+static bool may_wait_for_memory(struct thread *thread)
 {
-    constexpr uint64_t PATIENCE_NS = 20'000'000; /* four other CPUs' slices */
-    (void)reap_all(arch_time_ns() + PATIENCE_NS);
+    constexpr uint64_t PATIENCE_NS = 1'000'000'000;
+    uint64_t now = arch_time_ns();
+    if (now >= thread->memory_wait_until_ns + PATIENCE_NS)
+        thread->memory_wait_until_ns = now + PATIENCE_NS;
+    return now < thread->memory_wait_until_ns && reap_is_pending();
 }
 
 /* Any method, and calls. */
@@ -167,10 +172,12 @@ static inline status_t run(struct invocation *inv)
     return method->fn(inv);
 }
 
-[[clang::noinline]] static status_t run_again(struct invocation *inv)
+/* Asked in this order: what is not on its way back any more was there for the second try. */
+[[clang::noinline]] static status_t run_without_memory(struct invocation *inv)
 {
-    status_t status = look_up(inv, arch_frame_handle(&inv->thread->frame));
-    return status == OK ? run(inv) : status;
+    bool is_hopeful = may_wait_for_memory(inv->thread);
+    status_t status = run(inv);
+    return status == ERROR_NO_MEMORY && !inv->is_committed && is_hopeful ? ERROR_RESTART : status;
 }
 
 /* Long work: others first, interrupts are taken on the way out, and then the call is made again. */
@@ -196,10 +203,8 @@ struct thread *kernel_syscall_general(struct thread *current)
     struct invocation *inv = cpu->invocation;
     inv->is_committed = false;
     status_t status = run(inv);
-    if (status == ERROR_NO_MEMORY && !inv->is_committed) {
-        wait_for_memory();
-        status = run_again(inv);
-    }
+    if (status == ERROR_NO_MEMORY && !inv->is_committed)
+        status = run_without_memory(inv);
     if (status == STATUS_BLOCKED) {
         thread_wait_recheck(current);
         return sched_exit();
@@ -234,21 +239,9 @@ struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
     return next == SYSCALL_AGAIN ? leave_again(current, inv->op) : sched_exit();
 }
 
-/* A program can handle a call's NO_MEMORY; a fault ends it. So a fault is taken again and again, with others running in between, while
- * anything is on its way back, for a second in every two. */
-static bool may_fault_again(struct thread *thread)
-{
-    constexpr uint64_t PATIENCE_NS = 1'000'000'000;
-    uint64_t now = arch_time_ns();
-    if (now >= thread->memory_wait_until_ns + PATIENCE_NS)
-        thread->memory_wait_until_ns = now + PATIENCE_NS;
-    return now < thread->memory_wait_until_ns && reap_is_pending();
-}
-
-/* There was no page. Asked in this order: what is not on its way back any more was there for the second try. */
 [[clang::noinline]] static struct thread *fault_without_memory(struct thread *current, const struct fault *fault, uint32_t access)
 {
-    bool is_hopeful = may_fault_again(current);
+    bool is_hopeful = may_wait_for_memory(current); /* before the second try, as above */
     status_t status = vspace_fault(current->process->vspace, fault->address, access);
     if (status == ERROR_NO_MEMORY && is_hopeful) {
         sched_yield();

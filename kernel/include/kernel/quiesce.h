@@ -33,4 +33,6 @@ bool quiesce_run(void);
  * called with locks held; what it releases goes to the reap list, or is a cell. */
 void quiesce_drain(void);
 bool quiesce_is_pending(void);
+/* So much of what was deferred on this CPU waits that it must not go on before some has come back. */
+bool quiesce_is_behind(void);
 uint64_t quiesce_pending_count(void);

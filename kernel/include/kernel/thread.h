@@ -61,7 +61,7 @@ struct thread {
     struct process *process; /* counted */
     struct list_node process_node;
     uint64_t tls;
-    uint64_t memory_wait_until_ns; /* own CPU: how long a fault may wait for memory that was given up; syscall/syscall.c */
+    uint64_t memory_wait_until_ns; /* how long it may wait for memory on its way back; syscall/syscall.c */
 };
 
 extern const struct object_class thread_class;
