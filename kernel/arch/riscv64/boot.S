@@ -7,6 +7,14 @@
  */
 #include "asm.h"
 
+.data
+.balign 8
+.global rv_starting
+rv_starting:                    /* hart id + 1, physical address of its struct rv_cpu_page */
+    .dword 0, 0
+boot_lottery:                   /* not zeroed by the boot hart: it was taken before */
+    .word 0
+
 .section .head, "ax"
 .global rv_image_header
 rv_image_header:
@@ -30,6 +38,11 @@ rv_image_header:
 /* a0 = hart id, a1 = physical address of the device tree */
 boot_entry:
     rdtime s4                   /* the clock starts here */
+    /* OpenSBI 1.1 marks a hart as starting before it stores where to: one that looks in between comes here, too. */
+    lla t0, boot_lottery
+    li t1, 1
+    amoswap.w t1, t1, (t0)
+    bnez t1, rv_secondary_entry
     csrw sie, zero
     li t0, SSTATUS_CLEARED
     csrc sstatus, t0
@@ -96,10 +109,16 @@ boot_virtual:
     call rv_boot
     unimp
 
-/* a0 = hart id, a1 = physical address of this CPU's struct rv_cpu_page */
+/* a0 = hart id. What it starts with is in rv_starting: for the reason given at boot_entry, a1 may be an old one. */
 .balign 4
 .global rv_secondary_entry
 rv_secondary_entry:
+    lla t0, rv_starting
+    addi t1, a0, 1
+1:  ld t2, 0(t0)
+    bne t1, t2, 1b              /* for ever, if nobody starts it */
+    fence r, r
+    ld a1, 8(t0)
     csrw sie, zero
     li t0, SSTATUS_CLEARED
     csrc sstatus, t0

@@ -33,6 +33,8 @@ bool arch_cpu_start(struct cpu *cpu, paddr_t root)
     struct rv_cpu_page *page = cpu->arch;
     page->satp = SATP_MODE_SV39 | root >> PAGE_SHIFT;
     page->cpu = cpu;
+    rv_starting.page = rv_phys(page);
+    atomic_store_explicit(&rv_starting.hart_id_plus_1, cpu->hw_id + 1, memory_order_release);
     /* The firmware's call orders these stores with the other hart's start (SBI 1.0, 9.1 leaves it to a fence of ours). */
     __asm__ volatile("fence rw, rw" ::: "memory");
     return rv_sbi_hart_start(cpu->hw_id, rv_phys(rv_secondary_entry), rv_phys(page));

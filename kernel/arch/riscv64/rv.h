@@ -22,6 +22,11 @@ enum : uint32_t {
 
 /* boot.S, entry.S */
 extern char rv_secondary_entry[], rv_trap_entry[];
+/* boot.S: the one hart that is being started, and what it starts with. */
+extern struct {
+    _Atomic uint64_t hart_id_plus_1;
+    paddr_t page;
+} rv_starting;
 bool rv_probe_stimecmp(void); /* false when the register does not exist or firmware keeps it from us */
 
 /* boot.c: of an address in the kernel image or the direct map */
