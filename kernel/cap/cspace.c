@@ -1,7 +1,8 @@
 /*
  * Tables of handles. See cap.h for the locking. A slot is free, reserved (taken off the free list, object still nullptr) or full.
- * Filling: rights, badge and tree links first, the object pointer last. Emptying: object pointer, then generation, then the free
- * list. cspace_peek() relies on this order; the fence in slot_empty() keeps the next filling behind the new generation.
+ * Filling: rights, badge and tree links first, the object pointer last. Emptying: object pointer (to `departed`), generation, object
+ * pointer (to nothing), then the free list. cspace_peek() relies on this order; the fence in slot_empty() keeps the next filling
+ * behind the new generation.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
@@ -128,6 +129,9 @@ static void drop(struct dropped dropped)
         object_put(dropped.object);
 }
 
+/* What a slot holds while it is emptied: whoever looks then finds something dead, not a handle that never was. */
+static struct object departed = {.state = OBJECT_DEAD};
+
 /* Under the object's lock. The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
 static struct dropped slot_empty(struct slot *slot)
 {
@@ -138,9 +142,10 @@ static struct dropped slot_empty(struct slot *slot)
     if (badge != nullptr && --badge->handles == 0)
         dropped.badge = badge;
     dropped.was_owner = object->type == OBJECT_ENDPOINT && (slot->rights & RIGHT_OWNER) != 0;
-    atomic_store_explicit(&slot->object, nullptr, memory_order_release);
+    atomic_store_explicit(&slot->object, &departed, memory_order_release);
     uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    atomic_store_explicit(&slot->object, nullptr, memory_order_release);
     atomic_thread_fence(memory_order_release); /* before rights and badge of the next handle; pairs with cspace_peek's */
     return dropped;
 }
@@ -271,7 +276,7 @@ bool cspace_close_step(struct cspace *cspace)
         /* Generation first: with the object of an older one the two would not match, and the handle would stay. */
         uint32_t generation = atomic_load(&slot->generation);
         struct object *object = atomic_load(&slot->object);
-        if (object != nullptr)
+        if (object != nullptr && object != &departed)
             (void)slot_drop(slot, object, generation);
     }
     return true;
