@@ -311,8 +311,8 @@ status_t endpoint_receive(struct invocation *inv, struct endpoint *self)
     if (thread->caller != nullptr)
         return ERROR_BUSY;
     spinlock_acquire(&self->lock);
-    if (self->ring != nullptr || !object_is_alive(&self->object)) {
-        bool is_bound = self->ring != nullptr;
+    bool is_bound = self->ring != nullptr && endpoint_is_bound_locked(self);
+    if (is_bound || !object_is_alive(&self->object)) {
         spinlock_release(&self->lock);
         return is_bound ? ERROR_BUSY : ERROR_PEER_DIED;
     }
@@ -491,6 +491,14 @@ void endpoint_unbind_locked(struct endpoint *endpoint)
     struct list_node *gone;
     while ((gone = list_pop_front(&endpoint->badges_gone)) != nullptr)
         badge_release(container_of(gone, struct badge, gone_node));
+}
+
+bool endpoint_is_bound_locked(struct endpoint *endpoint)
+{
+    struct ring *ring = endpoint->ring; /* not counted: its kill unbinds it before it is freed */
+    if (ring != nullptr && (!object_is_alive(&ring->object) || atomic_load(&ring->object.refs) == 0))
+        endpoint_unbind_locked(endpoint);
+    return endpoint->ring != nullptr;
 }
 
 static void endpoint_class_kill(struct object *object)

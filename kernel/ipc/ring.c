@@ -378,7 +378,7 @@ status_t ring_bind(struct invocation *inv, struct ring *self, const struct cap *
     spinlock_acquire(&target->lock);
     if (!object_is_alive(&target->object)) {
         status = ERROR_STALE_HANDLE; /* its kill has unbound it, or will find it here */
-    } else if (target->ring != nullptr || !list_is_empty(&target->receivers.waiters)) {
+    } else if (endpoint_is_bound_locked(target) || !list_is_empty(&target->receivers.waiters)) {
         status = ERROR_BUSY;
     } else {
         spinlock_acquire(&self->lock);

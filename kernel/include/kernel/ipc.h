@@ -121,6 +121,9 @@ void endpoint_owner_gone(struct endpoint *endpoint);
 /* Delivers queued callers and badge notices to the bound ring while it has room. */
 void endpoint_pump(struct endpoint *endpoint);
 void endpoint_unbind_locked(struct endpoint *endpoint) REQUIRES(&endpoint->lock);
+/* A ring that nobody has a handle to any more counts as none, and is unbound: its kill may still be due on another CPU when the next
+ * server comes. */
+bool endpoint_is_bound_locked(struct endpoint *endpoint) REQUIRES(&endpoint->lock);
 /* A reply to `caller` (object counted, consumed): copies the message in the replier's registers and message page, wakes or hands over. */
 status_t endpoint_reply_to(struct invocation *inv, struct object *caller, uint64_t sequence, bool is_handoff);
 /* Checks the handles of an outgoing message and moves or copies them into `to`; all or nothing. */
