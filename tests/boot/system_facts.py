@@ -59,7 +59,8 @@ def facts_when(machine, condition, timeout, what):
 
 def is_quiet(found):
     """No connection but ours, and httpd has given back the memory of the slots that it does not keep."""
-    return is_complete(found) and found["http"]["connections"] <= 1 and found["net"]["tcp_open"] <= 1
+    return (is_complete(found) and found["http"]["connections"] <= 1 and found["http"]["spare"] == 0 and
+            found["net"]["tcp_open"] <= 1)
 
 
 def is_drained(found):

@@ -52,9 +52,11 @@ static const char *date(void *context)
 
 void server_facts(const struct server *server, struct status_http *out_facts)
 {
+    uint32_t made = server->busy_count + server->idle_count;
     *out_facts = (struct status_http){.counters = server->counters,
                                       .connections = server->busy_count,
                                       .connections_peak = server->busy_peak,
+                                      .spare = made > SERVER_SLOTS_KEPT ? made - SERVER_SLOTS_KEPT : 0,
                                       .accepted = server->accepted,
                                       .refused = server->refused};
 }

@@ -189,6 +189,7 @@ static void http(struct text *text, const struct status_facts *facts)
     member(text, "timeouts", own->counters.timeouts);
     member(text, "connections", own->connections);
     member(text, "connections_peak", own->connections_peak);
+    member(text, "spare", own->spare);
     member(text, "accepted", own->accepted);
     member(text, "refused", own->refused);
     member(text, "bytes_out", own->counters.bytes_out);

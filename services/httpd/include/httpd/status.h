@@ -40,7 +40,7 @@ struct status_net {
 
 struct status_http {
     struct http_counters counters;
-    uint32_t connections, connections_peak;
+    uint32_t connections, connections_peak, spare; /* spare: connections beyond the usual few whose memory is still kept */
     uint64_t accepted, refused;
 };
 
