@@ -3,6 +3,7 @@ import random
 import struct
 
 import qemu
+from image import cpio
 from scenario import scenario
 
 
@@ -46,6 +47,14 @@ def tiny_memory(t):
         t.note(f"{mem}: {what[1] or what[2]}")
         t.check(what[2] or not t.panics(), f"{mem}: another panic")
         machine.stop()
+
+
+@scenario(cpus=(1,))
+def first_process_ends(t):
+    """A program in init's place that ends: the system says so and ends too."""
+    image = t.folder / "ends.img"
+    image.write_bytes(cpio.archive({"bin/init": (t.options().build_folder() / "entropyd").read_bytes()}))
+    boot_until_end(t, r"PANIC: the first process (ended: cause \d+, status -?\d+|crashed: .*)$", image=image)
 
 
 @scenario(cpus=(1,), timeout=300)
