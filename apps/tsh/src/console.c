@@ -31,26 +31,15 @@ static void event_seen(struct loop_watch *watch, uint64_t bits, status_t)
 
 /* ---- attaching ---- */
 
-/* A driver that dies while it answers is followed by another; one that still thinks of our predecessor as attached says BUSY
- * until it has learnt of its end. */
-static status_t attach(struct console *console)
+static status_t attach_once(struct console *console)
 {
     uint32_t doorbell_bit;
-    status_t status = ERROR_BUSY;
     loop_unwatch(&console->loop, &console->doorbell_watch);
     std_handle_delete(console->doorbell);
     console->doorbell = HANDLE_NONE;
-    for (uint32_t busy = 0; busy < BUSY_TRIES;) {
-        socket_queue_init(&console->queue, console->mapping.address, console->mapping.size, RX_BYTES, TX_BYTES);
-        status = tess_console_attach(console->service, RX_BYTES, TX_BYTES, BIT_QUEUE, console->queue_given, console->event_given,
-                                     &doorbell_bit, &console->doorbell, DEADLINE_INFINITE);
-        if (status == ERROR_BUSY) {
-            busy++;
-            time_sleep_until(time_after_ns(BUSY_WAIT_NS));
-        } else if (status != ERROR_PEER_DIED) {
-            break;
-        }
-    }
+    socket_queue_init(&console->queue, console->mapping.address, console->mapping.size, RX_BYTES, TX_BYTES);
+    status_t status = tess_console_attach(console->service, RX_BYTES, TX_BYTES, BIT_QUEUE, console->queue_given, console->event_given,
+                                          &doorbell_bit, &console->doorbell, DEADLINE_INFINITE);
     if (status != OK) {
         return status;
     }
@@ -62,6 +51,22 @@ static status_t attach(struct console *console)
     console->input_count = console->input_at = 0;
     console->doorbell_watch = (struct loop_watch){.fn = doorbell_gone, .context = console};
     return loop_watch(&console->loop, &console->doorbell_watch, console->doorbell, 0, WATCH_DEATH);
+}
+
+/* A driver that dies while it answers is followed by another: the call ends with PEER_DIED, or what it gave is stale already. One
+ * that still thinks of our predecessor as attached says BUSY until it has learnt of its end. */
+static status_t attach(struct console *console)
+{
+    for (uint32_t tries = 0;;) {
+        status_t status = attach_once(console);
+        if (status == OK || status == ERROR_BAD_FORMAT || tries == BUSY_TRIES) {
+            return status;
+        }
+        if (status != ERROR_PEER_DIED) {
+            tries++;
+            time_sleep_until(time_after_ns(BUSY_WAIT_NS));
+        }
+    }
 }
 
 /* A console that cannot be attached is of no use to anybody: the supervisor decides what to do about a shell without one. */
