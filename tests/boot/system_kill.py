@@ -7,7 +7,7 @@ import qemu
 from scenario import IS_SOAK, scenario
 from system_facts import facts, facts_complete, facts_when, held, is_complete, is_quiet, wait_held, wait_until
 
-# devmgr only in the soak: about once in two hundred times nothing came back after it on aarch64, not explained yet (docs/status.md).
+# devmgr only in the soak: about once in three hundred times nothing came back after it on aarch64, not explained yet (docs/status.md).
 VICTIMS = ("virtio-net", "netd", "httpd", "virtio-rng", "entropyd", *(("devmgr",) if IS_SOAK else ()), "serial")
 DRIVERS = ("virtio-net", "virtio-rng", "serial")
 LIMIT_S = 2.0               # guest time from the death to the next page, on a machine of its own
