@@ -227,8 +227,10 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
                                               : message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], inv->cspace, ring->cspace,
                                                                          &words[MESSAGE_HANDLE_WORD]);
         if (status != OK) {
-            ring_unreserve_call(ring, index);
+            bool is_missed = ring_unreserve_call(ring, index);
             spinlock_release(&endpoint->lock);
+            if (is_missed)
+                ring_pump(ring); /* stays readable for this kernel entry */
             return status;
         }
         uint64_t sequence = wants_reply ? thread_wait_publish(thread, nullptr, &endpoint->object, inv->aux) : 0;
@@ -377,14 +379,15 @@ status_t endpoint_reply_receive(struct invocation *inv, struct endpoint *self)
     return endpoint_receive(inv, self);
 }
 
-void endpoint_pump(struct endpoint *endpoint)
+bool endpoint_pump(struct endpoint *endpoint)
 {
+    bool is_missed = false;
     for (;;) {
         spinlock_acquire(&endpoint->lock);
         struct ring *ring = endpoint->ring;
         if (ring == nullptr) {
             spinlock_release(&endpoint->lock);
-            return;
+            return is_missed;
         }
         struct list_node *gone;
         while ((gone = list_first(&endpoint->badges_gone)) != nullptr) {
@@ -398,13 +401,13 @@ void endpoint_pump(struct endpoint *endpoint)
         uint32_t index;
         if (first == nullptr || !ring_reserve_call(ring, !(first->call_op & OP_SEND), &index)) {
             spinlock_release(&endpoint->lock);
-            return;
+            return is_missed;
         }
         struct thread *caller = claim_first(&endpoint->callers);
         bool wants_reply = caller != nullptr && !(caller->call_op & OP_SEND);
         if (caller == nullptr || wants_reply != (index != UINT32_MAX)) {
             /* The first one ended its wait meanwhile. */
-            ring_unreserve_call(ring, index);
+            is_missed |= ring_unreserve_call(ring, index);
             uint64_t sequence = 0;
             if (caller != nullptr) {
                 list_push_front(&endpoint->callers.waiters, &caller->wait_node);
@@ -412,7 +415,7 @@ void endpoint_pump(struct endpoint *endpoint)
             }
             spinlock_release(&endpoint->lock);
             if (caller == nullptr)
-                return;
+                return is_missed;
             thread_wait_restored(caller, sequence);
             continue;
         }
@@ -422,7 +425,7 @@ void endpoint_pump(struct endpoint *endpoint)
         status_t status =
             message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], caller->process->cspace, ring->cspace, &words[MESSAGE_HANDLE_WORD]);
         if (status != OK) {
-            ring_unreserve_call(ring, index);
+            is_missed |= ring_unreserve_call(ring, index);
             spinlock_release(&endpoint->lock);
             caller_end(caller, status);
             continue;

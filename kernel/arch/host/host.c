@@ -322,7 +322,7 @@ const char *__tsan_default_suppressions(void)
 {
     return /* The content of memory that programs share, rings above all; programs here write it without any order. A message page may
               be that of several threads. */
-        "race:copy_part\nrace:memory_read\nrace:memory_write\nrace:untyped_create_ring\nrace:^push$\nrace_top:submit_all\n"
+        "race:copy_part\nrace:memory_read\nrace:memory_write\nrace:untyped_create_ring\nrace:^ring_push$\nrace_top:ring_submit_all\n"
         "race_top:scribble\nrace_top:set_message\nrace_top:programs_user\nrace_top:message_write\nrace_top:message_read\n"
         /* Figures for people, one word each. */
         "race_top:process_describe\nrace_top:describe_handle\nrace_top:thread_info\nrace_top:memory_info\nrace_top:untyped_info\n"

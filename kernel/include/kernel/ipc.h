@@ -118,8 +118,9 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint);
 /* The last handle with this badge went away (no lock held). */
 void endpoint_badge_gone(struct badge *badge);
 void endpoint_owner_gone(struct endpoint *endpoint);
-/* Delivers queued callers and badge notices to the bound ring while it has room. */
-void endpoint_pump(struct endpoint *endpoint);
+/* Delivers queued callers and badge notices to the bound ring while it has room. True when it gave back a promise of the ring that
+ * another endpoint's message may have missed: ring_pump() then. */
+bool endpoint_pump(struct endpoint *endpoint);
 void endpoint_unbind_locked(struct endpoint *endpoint) REQUIRES(&endpoint->lock);
 /* A ring that nobody has a handle to any more counts as none, and is unbound: its kill may still be due on another CPU when the next
  * server comes. */
@@ -131,7 +132,8 @@ status_t message_transfer_handles(uint64_t op, const uint64_t in[4], struct cspa
 
 /* A completion entry and a call slot for one message; false when the ring is full (it then pumps its endpoints when there is room). */
 bool ring_reserve_call(struct ring *ring, bool wants_reply, uint32_t *out_index);
-void ring_unreserve_call(struct ring *ring, uint32_t index);
+/* True when something found no room meanwhile: the caller pumps the ring once it holds no lock. */
+[[nodiscard]] bool ring_unreserve_call(struct ring *ring, uint32_t index);
 /* Fills what was reserved. The caller's wait (sequence) is published already. index UINT32_MAX: no reply wanted. */
 void ring_commit_call(struct ring *ring, uint32_t index, struct thread *caller, uint64_t sequence, uint64_t cookie, uint64_t op,
                       uint64_t badge, const uint64_t words[12]);

@@ -297,12 +297,64 @@ static void handles_back(void)
     handle_drop(endpoint);
 }
 
+/* A call that fails after it was promised room: whoever found the ring full because of it is served all the same, though the server
+ * sleeps and nobody else enters the ring. */
+static _Atomic bool is_refused_over;
+
+static void refused_calls(void *)
+{
+    uint64_t words[12] = {};
+    words[8] = std_self.log;
+    words[9] = ~0ull;
+    while (!atomic_load(&is_refused_over))
+        EXPECT_STATUS(raw_call(op_make(INTERFACE_TEST, 77, 1, 2, 0), endpoint, DEADLINE_INFINITE, words), ERROR_BAD_HANDLE);
+}
+
+static void serves_all(void *)
+{
+    struct tess_completion completion;
+    while (std_ring_wait(&ring, &completion, DEADLINE_INFINITE) == OK && completion.words[0] != 0)
+        EXPECT_OK(answer(completion.cookie, completion.words[0] + 1));
+    EXPECT_OK(answer(completion.cookie, 0));
+}
+
+static void missed_room(void)
+{
+    struct std_thread refused[2], server;
+    handle_t second;
+    if (!open_ring(2, 1) || !EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &second)) ||
+        !EXPECT_OK(tess_ring_bind(ring.handle, second, 2)))
+        return;
+    atomic_store(&is_refused_over, false);
+    thread_start(&server, serves_all, nullptr);
+    for (uint32_t i = 0; i < 2; i++)
+        thread_start(&refused[i], refused_calls, nullptr);
+    struct caller caller = {.handle = second};
+    uint64_t end = time_after_ns(300 * NS_PER_MS);
+    for (uint64_t i = 1; time_now_ns() < end && test_has_passed(); i++) {
+        caller.word = i;
+        caller.deadline = patience();
+        calls(&caller);
+        EXPECT_STATUS(caller.status, OK);
+    }
+    atomic_store(&is_refused_over, true);
+    for (uint32_t i = 0; i < 2; i++)
+        thread_join(&refused[i]);
+    test_note("%lu calls", caller.word);
+    caller.word = 0;
+    calls(&caller);
+    thread_join(&server);
+    handle_drop(second);
+    std_ring_close(&ring);
+    handle_drop(endpoint);
+}
+
 void ring_call_tests(void)
 {
     static const struct test tests[] = {
         {"ring_call.out_of_order", out_of_order},       {"ring_call.many_callers", many_callers}, {"ring_call.badge_gone", badge_gone},
         {"ring_call.client_dies", client_dies},         {"ring_call.binding", binding},           {"ring_call.ring_dies", ring_dies},
-        {"ring_call.callers_give_up", callers_give_up}, {"ring_call.handles_back", handles_back},
+        {"ring_call.callers_give_up", callers_give_up}, {"ring_call.handles_back", handles_back}, {"ring_call.missed_room", missed_room},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -1,0 +1,47 @@
+/*
+ * What the files of the ring share: ring.c (queues, enter, life), ring_watch.c (watches and timeouts), ring_call.c (calls that arrive),
+ * ring_submit.c (operations). All of it is guarded by ring->lock.
+ */
+#pragma once
+#include <kernel/ipc.h>
+
+constexpr uint32_t RING_SUBMISSIONS_OFFSET = 128;
+constexpr uint32_t RING_ENTRY_SIZE = 128;
+constexpr uint32_t WATCHES_PER_PAGE = PAGE_SIZE / sizeof(struct watch);
+constexpr uint32_t CALLS_PER_PAGE = PAGE_SIZE / sizeof(struct ring_call);
+
+static inline void *ring_at(struct ring *ring, uint32_t offset) { return ring->pages[offset >> PAGE_SHIFT] + (offset & (PAGE_SIZE - 1)); }
+
+static inline struct tess_ring_header *ring_header(struct ring *ring) { return (struct tess_ring_header *)ring->pages[0]; }
+
+static inline struct watch *watch_at(struct ring *ring, uint32_t index)
+{
+    return &ring->watch_pages[index / WATCHES_PER_PAGE][index % WATCHES_PER_PAGE];
+}
+
+static inline struct ring_call *ring_call_at(struct ring *ring, uint32_t index)
+{
+    return &ring->call_pages[index / CALLS_PER_PAGE][index % CALLS_PER_PAGE];
+}
+
+/* Completions the user has not taken yet; nonsense in the shared index counts as a full queue. */
+uint32_t ring_completions_used(struct ring *ring);
+static inline bool ring_has_room(struct ring *ring) REQUIRES(&ring->lock)
+{
+    return ring_completions_used(ring) + ring->reserved < ring->cq_entries;
+}
+/* Writes a completion: there is room, or it was reserved. */
+void ring_push(struct ring *ring, const struct tess_completion *completion) REQUIRES(&ring->lock);
+/* Ends the waiter's wait when there are enough completions. */
+void ring_wake(struct ring *ring) REQUIRES(&ring->lock);
+/* Moves what waits for room into the completion queue. */
+void ring_flush(struct ring *ring) REQUIRES(&ring->lock);
+
+/* Takes a free record; nullptr when there is none. */
+struct watch *watch_take(struct ring *ring, enum watch_state state, uint64_t cookie) REQUIRES(&ring->lock);
+void watch_free(struct ring *ring, struct watch *watch) REQUIRES(&ring->lock);
+/* Ends one watch or timeout that is active, without a completion. The lock is dropped and taken again. */
+void watch_end(struct ring *ring, struct watch *watch) REQUIRES(&ring->lock);
+
+/* Executes up to `limit` submissions; the number taken. The caller has set is_entering. */
+uint32_t ring_submit_all(struct invocation *inv, struct ring *ring, uint32_t limit);
