@@ -9,6 +9,7 @@
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/time.h>
+#include <tess/string.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/machine.h>
 #include <tess/stub/system.h>
@@ -168,6 +169,16 @@ static void report_boot(uint64_t now_ns)
     log_info("bench: boot_init %lu %lu", cost, cost);
 }
 
+/* "bench=scale N" in the kernel's command line: N; else 0. */
+static uint32_t scale_wanted(void)
+{
+    static struct tess_platform platform;
+    static const char wanted[] = "bench=scale ";
+    bench_must(tess_machine_platform(std_handle_needed("machine"), (uint64_t)&platform), "machine.platform");
+    const char *text = platform.cmdline;
+    return strncmp(text, wanted, sizeof(wanted) - 1) == 0 ? (uint32_t)(text[sizeof(wanted) - 1] - '0') : 0;
+}
+
 int main(void)
 {
     uint64_t start_ns = time_now_ns();
@@ -176,6 +187,12 @@ int main(void)
         return bench_peer_run(role) ? 0 : 1;
     }
     system_handle = std_handle_needed("system");
+    uint32_t scale_cpus = scale_wanted();
+    if (scale_cpus != 0) {
+        bench_scale_run(scale_cpus);
+        log_info("bench: done");
+        power(POWER_OFF);
+    }
     report_boot(start_ns);
     for (uint32_t i = 0; i < ARRAY_LENGTH(benches); i++) {
         measure(benches[i]);

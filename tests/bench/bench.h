@@ -18,7 +18,12 @@ extern const struct bench bench_call_reply, bench_event_wake, bench_thread, benc
 void bench_must(status_t status, const char *what);
 void bench_check(bool is_right, const char *what);
 
-/* Starts this same program as another process, which runs the role `name` with two handles, "first" and "second". */
-void bench_peer_start(const char *name, handle_t first, handle_t second);
+/* Starts this same program as another process, which runs the role `name` with two handles, "first" and "second". Returns the untyped
+ * it lives on, whose destruction ends it. */
+handle_t bench_peer_start(const char *name, handle_t first, handle_t second);
 /* In the peer: does not return. False: no such role. */
 bool bench_peer_run(const char *name);
+
+/* How the paths scale, with 1, 2, 4.. workers up to `cpus`; and a worker's part: false = no such role. */
+void bench_scale_run(uint32_t cpus);
+bool bench_scale_work(const char *role);

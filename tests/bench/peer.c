@@ -7,6 +7,7 @@
 #include <tess/cpio.h>
 #include <tess/invoke.h>
 #include <tess/string.h>
+#include <tess/stub/clock.h>
 #include <tess/stub/event.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/test.h>
@@ -15,10 +16,11 @@
 
 constexpr uint64_t PEER_BYTES = 1 << 20;
 
-void bench_peer_start(const char *name, handle_t first, handle_t second)
+handle_t bench_peer_start(const char *name, handle_t first, handle_t second)
 {
     static const void *image;
     static uint64_t image_size;
+    static handle_t clock_memory;
     handle_t memory = std_handle_needed("image"), untyped;
     if (image == nullptr) {
         uint64_t committed;
@@ -27,6 +29,7 @@ void bench_peer_start(const char *name, handle_t first, handle_t second)
         bench_must(tess_memory_info(memory, &image_size, &committed, &flags, &is_device), "the boot image's size");
         bench_must(std_map(memory, 0, image_size, MAP_READ, &address), "mapping the boot image");
         image = address;
+        bench_must(tess_clock_page(std_handle_needed("clock"), &clock_memory), "the clock's page");
     }
     struct cpio_file file;
     bench_must(cpio_find(image, image_size, "bin/init", &file), "finding bin/init");
@@ -41,12 +44,15 @@ void bench_peer_start(const char *name, handle_t first, handle_t second)
                                     .file_memory = memory,
                                     .file_offset = file.offset,
                                     .untyped = untyped,
+                                    .clock_memory = clock_memory,
                                     .args = &name,
                                     .arg_count = 1,
                                     .handles = handles,
                                     .handle_count = ARRAY_LENGTH(handles)};
     struct spawned peer;
     bench_must(process_spawn(&args, &peer), "starting a peer");
+    process_drop(&peer);
+    return untyped;
 }
 
 /* ---- Call and reply, 32 bytes each way ---- */
@@ -126,5 +132,5 @@ bool bench_peer_run(const char *name)
     if (strcmp(name, "wake") == 0) {
         wake_serve(std_handle_needed("first"), std_handle_needed("second"));
     }
-    return false;
+    return bench_scale_work(name);
 }

@@ -6,7 +6,8 @@ behind the name, which the format allows (the name ends at its first zero byte).
 PAGE = 4096
 HEADER_BYTES = 110
 TRAILER = "TRAILER!!!"
-MODE_FILE = 0o100444
+MODE_FILE = 0o100444       # with execution for all: MODE_PROGRAM
+MODE_PROGRAM = 0o100555
 
 
 def header(inode, mode, size, name_size):
@@ -14,19 +15,19 @@ def header(inode, mode, size, name_size):
     return b"070701" + b"".join(f"{value:08X}".encode() for value in fields)
 
 
-def entry(position, inode, name, data, align):
+def entry(position, inode, name, data, align, mode):
     encoded = name.encode() + b"\0"
     encoded += bytes(-(position + HEADER_BYTES + len(encoded)) % (align if data else 4))
-    body = header(inode, MODE_FILE if name != TRAILER else 0, len(data), len(encoded)) + encoded
+    body = header(inode, mode if name != TRAILER else 0, len(data), len(encoded)) + encoded
     return body + data + bytes(-len(data) % 4)
 
 
-def archive(files, align=PAGE):
+def archive(files, align=PAGE, mode=MODE_FILE):
     """The bytes of an archive of {name: bytes}."""
     out = bytearray()
     for inode, name in enumerate(sorted(files), 1):
-        out += entry(len(out), inode, name, files[name], align)
-    out += entry(len(out), 0, TRAILER, b"", 4)
+        out += entry(len(out), inode, name, files[name], align, mode)
+    out += entry(len(out), 0, TRAILER, b"", 4, 0)
     return bytes(out) + bytes(-len(out) % PAGE)
 
 
