@@ -1,8 +1,8 @@
 /*
- * Tables of handles. See cap.h for the locking. A slot is free, reserved (taken off the free list, object still nullptr) or full.
- * Filling: rights, badge and tree links first, the object pointer last. Emptying: object pointer (to `departed`), generation, object
- * pointer (to nothing), then the free list. cspace_peek() relies on this order; the fence in slot_empty() keeps the next filling
- * behind the new generation.
+ * Tables of handles. See cap.h for the locking. A slot is free, reserved (taken off the free list) or full; only a full one has the
+ * name that its handle is. Filling: contents first, the name last. Emptying: the name first (which makes the handle stale at once),
+ * then the contents, then the free list. cspace_peek() relies on this order; the fence in slot_empty() keeps all later changes of
+ * the contents behind that of the name.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
@@ -10,10 +10,7 @@
 #include <kernel/process.h>
 #include <kernel/untyped.h>
 
-static handle_t handle_of(const struct slot *slot)
-{
-    return (uint64_t)atomic_load_explicit(&slot->generation, memory_order_relaxed) << 32 | slot->index;
-}
+static uint32_t generation_of(const struct slot *slot) { return (uint32_t)(atomic_load_explicit(&slot->name, memory_order_relaxed) >> 32); }
 
 status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
 {
@@ -21,18 +18,18 @@ status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_c
         return OK;
     if ((uint32_t)handle >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
         return ERROR_BAD_HANDLE;
-    const struct slot *slot = cspace_slot(cspace, (uint32_t)handle);
-    uint64_t generation = handle >> 32, present = atomic_load_explicit(&slot->generation, memory_order_acquire);
-    if (generation != present)
-        return generation != 0 && generation < present ? ERROR_STALE_HANDLE : ERROR_BAD_HANDLE;
-    return atomic_load(&slot->object) == nullptr ? ERROR_BAD_HANDLE : ERROR_STALE_HANDLE;
+    uint64_t name = atomic_load_explicit(&cspace_slot(cspace, (uint32_t)handle)->name, memory_order_acquire);
+    if (handle == name)
+        return ERROR_STALE_HANDLE; /* the object is dead */
+    uint64_t generation = handle >> 32;
+    return generation != 0 && generation < name >> 32 ? ERROR_STALE_HANDLE : ERROR_BAD_HANDLE;
 }
 
 status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handle, struct cap *out_cap)
 {
     for (; *index < atomic_load_explicit(&cspace->slot_count, memory_order_acquire); (*index)++) {
-        *out_handle = handle_of(cspace_slot(cspace, (uint32_t)*index));
-        if (cspace_lookup(cspace, *out_handle, out_cap) == OK)
+        *out_handle = atomic_load_explicit(&cspace_slot(cspace, (uint32_t)*index)->name, memory_order_relaxed);
+        if ((uint32_t)*out_handle == *index && cspace_lookup(cspace, *out_handle, out_cap) == OK)
             return OK;
     }
     return ERROR_NOT_FOUND;
@@ -56,17 +53,16 @@ static status_t slots_grow(struct cspace *cspace)
         return OK; /* another CPU grew it: try the free list again */
     }
     struct slot *slots = phys_to_virt(page);
-    cspace->pages[count / SLOTS_PER_PAGE] = slots;
     for (uint32_t i = SLOTS_PER_PAGE; i-- > 0;) {
         struct slot *slot = &slots[i];
         slot->cspace = cspace;
-        slot->index = count + i;
-        atomic_store_explicit(&slot->generation, 1, memory_order_relaxed);
-        if (slot->index < cspace->slot_limit) {
+        atomic_store_explicit(&slot->name, (1ull << 32 | (count + i)) ^ SLOT_EMPTY, memory_order_relaxed);
+        if (count + i < cspace->slot_limit) {
             slot->node.child = (struct derivation_node *)cspace->free;
             cspace->free = slot;
         }
     }
+    atomic_store_explicit(&cspace->pages[count / SLOTS_PER_PAGE], slots, memory_order_release);
     atomic_store_explicit(&cspace->slot_count, count + SLOTS_PER_PAGE, memory_order_release);
     spinlock_release(&cspace->lock);
     return OK;
@@ -100,7 +96,7 @@ static void slot_give_back(struct slot *slot)
     struct cspace *cspace = slot->cspace;
     spinlock_acquire(&cspace->lock);
     cspace->used_count--;
-    if (atomic_load_explicit(&slot->generation, memory_order_relaxed) != 0) { /* 0: wrapped, the slot retires */
+    if (generation_of(slot) != 0) { /* 0: wrapped, the slot retires */
         slot->node.child = (struct derivation_node *)cspace->free;
         cspace->free = slot;
     }
@@ -109,7 +105,7 @@ static void slot_give_back(struct slot *slot)
 
 static bool slot_holds(const struct slot *slot, const struct object *object, uint32_t generation)
 {
-    return atomic_load(&slot->object) == object && atomic_load(&slot->generation) == generation;
+    return atomic_load_explicit(&slot->object, memory_order_relaxed) == object && generation_of(slot) == generation;
 }
 
 /* What emptying a slot leaves to do once no lock is held. */
@@ -129,24 +125,20 @@ static void drop(struct dropped dropped)
         object_put(dropped.object);
 }
 
-/* What a slot holds while it is emptied: whoever looks then finds something dead, not a handle that never was. */
-static struct object departed = {.state = OBJECT_DEAD};
-
 /* Under the object's lock. The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
 static struct dropped slot_empty(struct slot *slot)
 {
-    struct object *object = slot->object;
+    struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
     struct dropped dropped = {.object = object};
     derivation_remove(&slot->node);
     struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
     if (badge != nullptr && --badge->handles == 0)
         dropped.badge = badge;
     dropped.was_owner = object->type == OBJECT_ENDPOINT && (slot->rights & RIGHT_OWNER) != 0;
-    atomic_store_explicit(&slot->object, &departed, memory_order_release);
-    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
-    atomic_store_explicit(&slot->object, nullptr, memory_order_release);
-    atomic_thread_fence(memory_order_release); /* before rights and badge of the next handle; pairs with cspace_peek's */
+    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed);
+    atomic_store_explicit(&slot->name, (name + (1ull << 32)) ^ SLOT_EMPTY, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* pairs with cspace_peek's */
+    atomic_store_explicit(&slot->object, nullptr, memory_order_relaxed);
     return dropped;
 }
 
@@ -175,7 +167,7 @@ status_t cspace_insert(struct cspace *cspace, struct object *object, const struc
         return status;
     spinlock_acquire(&object->lock);
     bool is_ok = object_is_alive(object) && (parent == nullptr || slot_holds(parent->slot, object, parent->generation));
-    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed) ^ SLOT_EMPTY;
     if (is_ok) {
         object_get(object);
         if (badge == nullptr && parent != nullptr)
@@ -187,8 +179,9 @@ status_t cspace_insert(struct cspace *cspace, struct object *object, const struc
         if (object->type == OBJECT_ENDPOINT && (rights & RIGHT_OWNER) != 0)
             atomic_fetch_add(&((struct endpoint *)object)->owner_count, 1);
         derivation_insert(parent != nullptr ? &parent->slot->node : &object->root, &slot->node);
-        *out_handle = handle_of(slot);
-        atomic_store(&slot->object, object);
+        *out_handle = name;
+        atomic_store_explicit(&slot->object, object, memory_order_relaxed);
+        atomic_store(&slot->name, name);
     }
     spinlock_release(&object->lock);
     if (!is_ok) {
@@ -198,7 +191,7 @@ status_t cspace_insert(struct cspace *cspace, struct object *object, const struc
     /* The table may have been closed since slot_take(), and the closer be past this slot: it closed first and then looks at the
      * slots, we filled first and then look. */
     if (atomic_load(&cspace->is_closed)) {
-        (void)slot_drop(slot, object, generation);
+        (void)slot_drop(slot, object, (uint32_t)(name >> 32));
         return ERROR_STALE_HANDLE;
     }
     return OK;
@@ -273,11 +266,10 @@ bool cspace_close_step(struct cspace *cspace)
         if (!atomic_compare_exchange_strong(&cspace->clear_cursor, &index, index + 1))
             continue; /* another CPU took this one */
         struct slot *slot = cspace_slot(cspace, index);
-        /* Generation first: with the object of an older one the two would not match, and the handle would stay. */
-        uint32_t generation = atomic_load(&slot->generation);
-        struct object *object = atomic_load(&slot->object);
-        if (object != nullptr && object != &departed)
-            (void)slot_drop(slot, object, generation);
+        uint64_t name = atomic_load(&slot->name); /* before the object: whose it then is not, slot_drop() finds out */
+        struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
+        if ((uint32_t)name == index && object != nullptr)
+            (void)slot_drop(slot, object, (uint32_t)(name >> 32));
     }
     return true;
 }

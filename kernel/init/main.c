@@ -21,7 +21,8 @@ static vaddr_t mmio_next = MMIO_BASE;
 static struct cpu early_cpu;
 
 static_assert(offsetof(struct cpu, self) == 0 && offsetof(struct cpu, current) == CPU_OFFSET_CURRENT &&
-              offsetof(struct cpu, stack_top) == CPU_OFFSET_STACK_TOP && offsetof(struct cpu, arch_scratch) == CPU_OFFSET_SCRATCH);
+              offsetof(struct cpu, stack_top) == CPU_OFFSET_STACK_TOP && offsetof(struct cpu, arch_scratch) == CPU_OFFSET_SCRATCH &&
+              offsetof(struct cpu, exit_work) == CPU_OFFSET_EXIT_WORK && offsetof(struct cpu, epoch) == CPU_OFFSET_EPOCH);
 static_assert(offsetof(struct thread, frame) == 0);
 
 /* Everything a CPU has of its own, in one allocation. */

@@ -304,7 +304,8 @@ static void clean_up_and_keep_up(struct cpu *cpu)
     cpu->stopped_at = 0;
 }
 
-static inline void switch_in(struct cpu *cpu, struct thread *thread)
+/* What the entry code and the next system call look at. */
+static inline void load_context(struct cpu *cpu, struct thread *thread)
 {
     cpu->stats.switches++;
     struct process *process = thread->process;
@@ -313,6 +314,10 @@ static inline void switch_in(struct cpu *cpu, struct thread *thread)
     inv->cspace = process->cspace;
     if (cpu->active_vspace != process->vspace)
         vspace_activate(process->vspace);
+}
+
+static inline void load_fpu(struct cpu *cpu, struct thread *thread)
+{
     if (thread->fpu != nullptr) {
         arch_fpu_restore(thread->fpu);
         cpu->fpu_thread = thread;
@@ -341,7 +346,8 @@ static inline bool start(struct cpu *cpu, struct thread *thread)
     /* Stopping one thread and starting the next is one moment, unless the CPU was idle in between. */
     thread->run_start = cpu->stopped_at != 0 ? cpu->stopped_at : arch_counter();
     cpu->stopped_at = 0;
-    switch_in(cpu, thread);
+    load_context(cpu, thread);
+    load_fpu(cpu, thread);
     return true;
 }
 
@@ -408,6 +414,16 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
     return sched_exit();
 }
 
+/* Of the form of its caller, which so needs no stack frame. */
+[[clang::noinline]] static struct thread *leave_with_fpu([[maybe_unused]] struct thread *from, struct thread *to,
+                                                         [[maybe_unused]] uint64_t now)
+{
+    struct cpu *cpu = arch_cpu();
+    load_fpu(cpu, to);
+    quiesce_leave(cpu);
+    return to;
+}
+
 /* The time slice goes on, and what the timer is programmed for stays as it is: who changes that leaves a note in exit_work. */
 struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t now)
 {
@@ -418,7 +434,9 @@ struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t 
     if ((pending | cpu->exit_work) != 0 || to->affinity != UINT64_MAX)
         return hand_over_slowly(cpu, from, to, now);
     to->run_start = now;
-    switch_in(cpu, to);
+    load_context(cpu, to);
+    if (to->fpu != nullptr || cpu->fpu_thread != nullptr) [[clang::musttail]]
+        return leave_with_fpu(from, to, now);
     quiesce_leave(cpu);
     return to;
 }

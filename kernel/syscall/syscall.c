@@ -27,7 +27,7 @@ static inline bool is_named(const struct kernel_method *method, uint64_t op)
 /* Names the method, has its sizes, and the method is neither blocking nor raw. */
 static inline bool is_plain(const struct kernel_method *method, uint64_t op) { return (op & METHOD_SHAPE_MASK) == method->shape; }
 
-static inline bool has_right(const struct kernel_method *method, uint32_t rights) { return (method->right & ~rights) == 0; }
+static inline bool has_right(const struct kernel_method *method, uint32_t rights) { return (method->right & rights) == method->right; }
 
 /* Why op names nothing that may be done with the handle, in the documented order of checks. */
 [[clang::noinline]] static status_t refusal(const struct invocation *inv, const struct kernel_method *method)
@@ -89,11 +89,17 @@ void invocation_return(struct invocation *inv, uint32_t count)
     }
 }
 
-/* The current thread's call has ended with this status. Whoever wants the thread to stop sets its pending flag and then exit_work
- * here or, from another CPU, sends an interrupt, which is taken as soon as user mode is reached. */
-static inline int64_t end_call(struct cpu *cpu, status_t status)
+/* Whoever wants the thread to stop sets its pending flag and then exit_work here or, from another CPU, sends an interrupt, which is
+ * taken as soon as user mode is reached. */
+int64_t kernel_syscall_end(status_t status)
 {
-    if (__builtin_expect(cpu->exit_work != 0, false)) {
+    struct cpu *cpu = arch_cpu();
+    struct invocation *inv = cpu->invocation;
+    if (status == ERROR_NO_MEMORY && (status = look_up(inv, arch_frame_handle(&inv->thread->frame))) == OK)
+        return SYSCALL_RUN; /* nothing was changed, and the second step waits for memory */
+    if (status == ERROR_RESTART)
+        return SYSCALL_AGAIN;
+    if (cpu->exit_work != 0) {
         arch_frame_set_status(&cpu->current->frame, status);
         return SYSCALL_LEAVE;
     }
@@ -101,22 +107,21 @@ static inline int64_t end_call(struct cpu *cpu, status_t status)
     return status;
 }
 
-[[clang::noinline]] static int64_t end_failed(status_t status)
-{
-    struct cpu *cpu = arch_cpu();
-    struct invocation *inv = cpu->invocation;
-    if (status == ERROR_NO_MEMORY && (status = look_up(inv, arch_frame_handle(&inv->thread->frame))) == OK)
-        return SYSCALL_RUN; /* nothing was changed, and the second step waits for memory */
-    return status == ERROR_RESTART ? SYSCALL_AGAIN : end_call(cpu, status);
-}
-
-[[clang::noinline]] static int64_t end_without_target(struct invocation *inv, handle_t handle)
+[[clang::noinline]] static status_t end_without_target(struct invocation *inv, handle_t handle)
 {
     status_t status = look_up(inv, handle);
-    return status != OK ? end_failed(status) : inv->object->type == OBJECT_ENDPOINT ? SYSCALL_MESSAGE : SYSCALL_RUN;
+    return status != OK ? status : inv->object->type == OBJECT_ENDPOINT ? SYSCALL_MESSAGE : SYSCALL_RUN;
 }
 
-int64_t kernel_syscall_quick(uint64_t op, handle_t handle)
+/* An endpoint is found here too: no op has the shape of a method of its that is plain. */
+static inline status_t end_unmade(struct invocation *inv, struct badge *badge)
+{
+    inv->badge = badge; /* nothing else has one */
+    return inv->object->type == OBJECT_ENDPOINT ? SYSCALL_MESSAGE : SYSCALL_RUN;
+}
+
+/* No stack frame: everything called comes last. */
+status_t kernel_syscall_quick(uint64_t op, handle_t handle)
 {
     struct cpu *cpu = arch_cpu();
     quiesce_enter(cpu);
@@ -128,19 +133,12 @@ int64_t kernel_syscall_quick(uint64_t op, handle_t handle)
         return end_without_target(inv, handle);
     inv->object = cap.object;
     inv->rights = cap.rights;
-    if (cap.object->type == OBJECT_ENDPOINT) {
-        inv->badge = cap.badge; /* nothing else has one */
-        return SYSCALL_MESSAGE;
-    }
     const struct kernel_method *method = method_candidate(inv, op);
     if (!is_plain(method, op) || !has_right(method, cap.rights))
-        return SYSCALL_RUN;
+        return end_unmade(inv, cap.badge);
     if (method->shape >> 16 != 0)
         words_read(inv, inv->thread, op_words(op));
-    status_t status = method->fn(inv);
-    if (__builtin_expect(status != OK, false))
-        return end_failed(status);
-    return end_call(arch_cpu(), OK); /* asked again: cheaper than to keep it */
+    return method->fn(inv);
 }
 
 /*

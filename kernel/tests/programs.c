@@ -58,7 +58,7 @@ static handle_t pick_handle(uint64_t *rng, struct cspace *cspace, uint32_t type)
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = (start + i) % count;
         struct slot *slot = &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
-        handle_t handle = (uint64_t)atomic_load(&slot->generation) << 32 | index;
+        handle_t handle = atomic_load(&slot->name);
         struct cap cap;
         if (cspace_lookup(cspace, handle, &cap) == OK && (type == 0 || cap.object->type == type))
             return handle;

@@ -13,6 +13,8 @@
 
 #define CPU_CURRENT 8
 #define CPU_STACK_TOP 16
+#define CPU_EXIT_WORK 64
+#define CPU_EPOCH 72
 #define CPU_EMERGENCY_STACK 24 /* arch_scratch[0]: top, 0 before arch_cpu_init */
 #define CPU_FAULT_DEPTH 32     /* arch_scratch[1]: faults in kernel mode so far */
 #define CPU_SCRATCH 40         /* arch_scratch[2..3]: saved registers while a kernel fault changes stacks */

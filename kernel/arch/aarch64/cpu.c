@@ -5,6 +5,7 @@
 
 static_assert(offsetof(struct cpu, current) == CPU_CURRENT);
 static_assert(offsetof(struct cpu, stack_top) == CPU_STACK_TOP);
+static_assert(offsetof(struct cpu, exit_work) == CPU_EXIT_WORK && offsetof(struct cpu, epoch) == CPU_EPOCH);
 static_assert(offsetof(struct cpu, arch_scratch) == CPU_EMERGENCY_STACK);
 static_assert(CPU_SCRATCH + 16 <= CPU_OFFSET_SCRATCH + sizeof(((struct cpu *)0)->arch_scratch));
 static_assert(offsetof(struct arch_frame, sp) == FRAME_SP && offsetof(struct arch_frame, pc) == FRAME_PC);
@@ -79,15 +80,16 @@ static int64_t psci_call(uint64_t function, uint64_t arg0, uint64_t arg1, uint64
     register uint64_t x2 __asm__("x2") = arg1;
     register uint64_t x3 __asm__("x3") = arg2;
 
-    /* The SMC calling convention keeps x18 and up (DEN 0028, 2.6); older versions keep x4 and up only. */
+    /* The SMC calling convention keeps x18 and up (DEN 0028, 2.6); older versions keep x4 and up only. x12 to x15, which may change
+     * too, are the user's when a system call powers off, and that never returns. */
     if (psci_is_hvc)
         __asm__ volatile("hvc #0"
-                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
-                           "x15", "x16", "x17", "memory");
+                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x16", "x17",
+                           "memory");
     else
         __asm__ volatile("smc #0"
-                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
-                           "x15", "x16", "x17", "memory");
+                         : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)::"x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x16", "x17",
+                           "memory");
     return (int64_t)x0;
 }
 

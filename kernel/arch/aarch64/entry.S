@@ -3,7 +3,8 @@
  *
  * From user mode: SP_EL1 is the CPU's stack top (a64_user_return finds it so); all registers go to the frame of
  * cpu->current, then C decides which thread to resume. A system call saves what C functions preserve, and the system registers,
- * only if it does not end in its first step (arch/arch.h). From kernel mode: every exception is a fault, because interrupts are
+ * only if it does not end in its first step (arch/arch.h). The kernel's C code is compiled without x12 to x15 and x18 (meson.build),
+ * so that it need not save those either. From kernel mode: every exception is a fault, because interrupts are
  * masked throughout and arch_idle takes them by polling after wfi. SP_EL0 is free then (such a fault is the
  * end), so a kernel fault uses it as its first scratch register, and never touches the stack that may be what is broken.
  */
@@ -53,22 +54,22 @@ a64_vectors:
     stp     x6, x7, [x0, #FRAME_X(6)]
     stp     x8, x9, [x0, #FRAME_X(8)]
     stp     x10, x11, [x0, #FRAME_X(10)]
-    stp     x12, x13, [x0, #FRAME_X(12)]
-    stp     x14, x15, [x0, #FRAME_X(14)]
     stp     x16, x17, [x0, #FRAME_X(16)]
-    str     x18, [x0, #FRAME_X(18)]
     str     x30, [x0, #FRAME_X(30)]
     mov     x3, x0
     ldp     x0, x1, [sp], #16
     stp     x0, x1, [x3, #FRAME_X(0)]
 .endm
 
-/* Saves the rest into the frame of the thread in x0. Clobbers x4 to x7. */
+/* Saves the rest, C functions use none of it or preserve it, into the frame of the thread in x0. Clobbers x4 to x7. */
 .macro save_rest
     mrs     x4, sp_el0
     mrs     x5, elr_el1
     mrs     x6, spsr_el1
     mrs     x7, tpidr_el0
+    stp     x12, x13, [x0, #FRAME_X(12)]
+    stp     x14, x15, [x0, #FRAME_X(14)]
+    str     x18, [x0, #FRAME_X(18)]
     stp     x19, x20, [x0, #FRAME_X(19)]
     stp     x21, x22, [x0, #FRAME_X(21)]
     stp     x23, x24, [x0, #FRAME_X(23)]
@@ -87,34 +88,41 @@ user_sync:
     mrs     x4, esr_el1
     mov     w5, #ESR_SVC_0
     cmp     x4, x5
-    b.ne    2f
+    b.ne    4f
     bl      kernel_syscall_quick
-    mrs     x1, tpidr_el1
-    ldr     x1, [x1, #CPU_CURRENT]
-    cmp     x0, #0
-    b.gt    1f
-    /* The same thread goes on: x19 to x29, ELR, SPSR, SP_EL0 and TPIDR_EL0 are still its own, and SP is back at the top. */
+    mrs     x2, tpidr_el1
+    cbnz    w0, 2f
+    ldr     w1, [x2, #CPU_EXIT_WORK]
+    cbnz    w1, 2f
+    mov     x0, xzr
+    add     x3, x2, #CPU_EPOCH
+    stlr    xzr, [x3]               /* quiesce_leave() */
+    /* The same thread goes on: x12 to x15, x18 to x29, ELR, SPSR, SP_EL0 and TPIDR_EL0 are still its own, and SP is at the top. */
+1:  ldr     x1, [x2, #CPU_CURRENT]
+    ldp     x10, x11, [x1, #FRAME_X(10)]
+    ldp     x16, x17, [x1, #FRAME_X(16)]
     ldr     x30, [x1, #FRAME_X(30)]
-    ldp     x17, x18, [x1, #FRAME_X(17)]
-    ldp     x15, x16, [x1, #FRAME_X(15)]
-    ldp     x13, x14, [x1, #FRAME_X(13)]
-    ldp     x11, x12, [x1, #FRAME_X(11)]
-    ldp     x9, x10, [x1, #FRAME_X(9)]
-    ldp     x7, x8, [x1, #FRAME_X(7)]
-    ldp     x5, x6, [x1, #FRAME_X(5)]
-    ldp     x3, x4, [x1, #FRAME_X(3)]
-    ldp     x1, x2, [x1, #FRAME_X(1)]
+    ldp     x8, x9, [x1, #FRAME_X(8)]
+    ldp     x6, x7, [x1, #FRAME_X(6)]
+    ldp     x4, x5, [x1, #FRAME_X(4)]
+    ldp     x2, x3, [x1, #FRAME_X(2)]
+    ldr     x1, [x1, #FRAME_X(1)]
     eret
     dsb     nsh
     isb
-1:  mov     w2, w0
-    mov     x0, x1
-    mov     w1, w2
+2:  cmp     w0, #0
+    b.gt    3f
+    bl      kernel_syscall_end
+    mrs     x2, tpidr_el1
+    cmp     x0, #0
+    b.le    1b
+3:  mov     w1, w0
+    ldr     x0, [x2, #CPU_CURRENT]
     save_rest
     bl      kernel_syscall
     b       a64_user_return
 
-2:  mov     x1, x4
+4:  mov     x1, x4
     mov     x0, x3
     save_rest
     mrs     x2, far_el1

@@ -253,6 +253,8 @@ static struct thread *make_call(struct thread *thread)
 {
     struct arch_frame *frame = &thread->frame;
     int64_t result = kernel_syscall_quick(frame->op, frame->handle);
+    if (result <= 0)
+        result = kernel_syscall_end((status_t)result);
     if (result > 0)
         return kernel_syscall(thread, (enum syscall_next)result);
     arch_frame_set_status(frame, result);

@@ -8,6 +8,8 @@
 #define CPU_EMERGENCY_STACK 32
 #define CPU_SCRATCH_T1 40
 #define CPU_FAULT_DEPTH 48
+#define CPU_EXIT_WORK 64
+#define CPU_EPOCH 72
 
 /* struct arch_frame (arch/frame.h) */
 #define FRAME_PC 0

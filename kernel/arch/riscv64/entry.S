@@ -1,11 +1,12 @@
 /*
  * Traps. sscratch tells where one came from: the thread's frame while user code runs, 0 while the kernel does. The kernel
  * never takes interrupts (arch_idle() waits with them off), so a trap from kernel mode is always a fault and never returns.
- * A system call saves what C functions preserve only if it does not end in its first step (arch/arch.h).
+ * A system call saves what C functions preserve only if it does not end in its first step (arch/arch.h). The kernel's C code is
+ * compiled without t3 to t6 (meson.build), so that it need not save those either.
  */
 #include "asm.h"
 
-/* Saves what C functions preserve, pc, and gp, which the kernel does not use, into the frame at a0. Clobbers t0. */
+/* Saves what C functions preserve, pc, and what they do not use (gp, t3 to t6), into the frame at a0. Clobbers t0. */
 .macro SAVE_REST
     csrr t0, sepc
     sd gp, FRAME_GP(a0)
@@ -21,6 +22,10 @@
     sd s9, FRAME_S(9)(a0)
     sd s10, FRAME_S(10)(a0)
     sd s11, FRAME_S(11)(a0)
+    sd t3, FRAME_T3(a0)
+    sd t4, FRAME_T4(a0)
+    sd t5, FRAME_T5(a0)
+    sd t6, FRAME_T6(a0)
     sd t0, FRAME_PC(a0)
     li s0, 0                    /* ends the chain of frame pointers */
 .endm
@@ -47,23 +52,23 @@ rv_trap_entry:
     sd a5, FRAME_A(5)(t0)
     sd a6, FRAME_A(6)(t0)
     sd a7, FRAME_A(7)(t0)
-    sd t3, FRAME_T3(t0)
-    sd t4, FRAME_T4(t0)
-    sd t5, FRAME_T5(t0)
-    sd t6, FRAME_T6(t0)
-    csrrw t2, sscratch, zero    /* the user's tp; from here on we are in the kernel */
-    csrr t4, scause
-    sd t2, FRAME_TP(t0)
+    csrrw t1, sscratch, zero    /* the user's tp; from here on we are in the kernel */
+    csrr t2, scause
+    sd t1, FRAME_TP(t0)
     ld sp, CPU_STACK_TOP(tp)
-    li t5, CAUSE_ECALL_FROM_USER
-    bne t4, t5, 2f
-    csrr t3, sepc
-    addi t3, t3, SYSCALL_INSTRUCTION_SIZE
-    csrw sepc, t3
+    li t1, CAUSE_ECALL_FROM_USER
+    bne t2, t1, 4f
+    csrr t1, sepc
+    addi t1, t1, SYSCALL_INSTRUCTION_SIZE
+    csrw sepc, t1
     call kernel_syscall_quick
-    ld a1, CPU_CURRENT(tp)
-    bgtz a0, 1f
-    /* The same thread goes on: s0 to s11, gp and sepc are still its own, and so is a reservation it may hold. */
+    bnez a0, 2f
+    lw t1, CPU_EXIT_WORK(tp)
+    bnez t1, 2f
+    fence rw, w                 /* quiesce_leave() */
+    sd zero, CPU_EPOCH(tp)
+    /* The same thread goes on: s0 to s11, gp, t3 to t6 and sepc are still its own, and so is a reservation it may hold. */
+1:  ld a1, CPU_CURRENT(tp)
     csrw sscratch, a1
     ld ra, FRAME_RA(a1)
     ld sp, FRAME_SP(a1)
@@ -77,21 +82,19 @@ rv_trap_entry:
     ld a5, FRAME_A(5)(a1)
     ld a6, FRAME_A(6)(a1)
     ld a7, FRAME_A(7)(a1)
-    ld t3, FRAME_T3(a1)
-    ld t4, FRAME_T4(a1)
-    ld t5, FRAME_T5(a1)
-    ld t6, FRAME_T6(a1)
     ld a1, FRAME_A(1)(a1)
     sret
 
-1:  mv t1, a0
-    mv a0, a1
-    mv a1, t1
+2:  bgtz a0, 3f
+    call kernel_syscall_end
+    blez a0, 1b
+3:  mv a1, a0
+    ld a0, CPU_CURRENT(tp)
     SAVE_REST
     call kernel_syscall
     j arch_resume
 
-2:  sd a0, FRAME_A(0)(t0)
+4:  sd a0, FRAME_A(0)(t0)
     mv a0, t0
     SAVE_REST
     call rv_user_trap

@@ -4,6 +4,7 @@
 
 static_assert(offsetof(struct cpu, current) == CPU_CURRENT && CPU_OFFSET_CURRENT == CPU_CURRENT);
 static_assert(offsetof(struct cpu, stack_top) == CPU_STACK_TOP && CPU_OFFSET_STACK_TOP == CPU_STACK_TOP);
+static_assert(offsetof(struct cpu, exit_work) == CPU_EXIT_WORK && offsetof(struct cpu, epoch) == CPU_EPOCH);
 static_assert(offsetof(struct cpu, arch_scratch) + 8 * RV_SCRATCH_T0 == CPU_SCRATCH_T0);
 static_assert(offsetof(struct cpu, arch_scratch) + 8 * RV_SCRATCH_EMERGENCY_STACK == CPU_EMERGENCY_STACK);
 static_assert(offsetof(struct cpu, arch_scratch) + 8 * RV_SCRATCH_T1 == CPU_SCRATCH_T1);

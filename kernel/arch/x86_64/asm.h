@@ -27,7 +27,9 @@
 #define X86_CPU_CURRENT 8
 #define X86_CPU_STACK_TOP 16
 #define X86_CPU_SCRATCH 24
-#define X86_CPU_HW_ID 72
+#define X86_CPU_EXIT_WORK 64
+#define X86_CPU_EPOCH 72
+#define X86_CPU_HW_ID 80
 
 #define X86_FRAME_RAX 0
 #define X86_FRAME_RBX 8

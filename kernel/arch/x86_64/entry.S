@@ -97,14 +97,18 @@ x86_syscall_entry:
     mov %rdi, %rsi
     mov %rax, %rdi
     call kernel_syscall_quick
-    mov %gs:X86_CPU_CURRENT, %rdi
-    test %rax, %rax
-    jg 1f
+    test %eax, %eax
+    jnz 1f
+    cmpl $0, %gs:X86_CPU_EXIT_WORK
+    jne 1f
+    movq $0, %gs:X86_CPU_EPOCH /* quiesce_leave() */
+    xor %eax, %eax
 
     /* The same thread goes on: RBX, RBP, R12 to R15 and the bases are still its own. RIP came from SYSCALL and lies in user space. */
+0:  mov %gs:X86_CPU_CURRENT, %rdi
     mov X86_FRAME_RFLAGS(%rdi), %r11
     test $0x10100, %r11d
-    jnz 2f
+    jnz 3f
     swapgs
     mov X86_FRAME_RIP(%rdi), %rcx
     mov X86_FRAME_RDX(%rdi), %rdx
@@ -116,14 +120,21 @@ x86_syscall_entry:
     mov X86_FRAME_RDI(%rdi), %rdi
     sysretq
 
-1:  mov %eax, %esi
+1:  test %eax, %eax
+    jg 2f
+    mov %eax, %edi
+    call kernel_syscall_end
+    test %rax, %rax
+    jng 0b
+2:  mov %gs:X86_CPU_CURRENT, %rdi
+    mov %eax, %esi
     SAVE_REST
     xor %ebp, %ebp       /* ends a walk of the kernel's stack */
     call kernel_syscall
     mov %rax, %rdi
     jmp x86_return
 
-2:  mov %rax, X86_FRAME_RAX(%rdi)
+3:  mov %rax, X86_FRAME_RAX(%rdi)
     SAVE_REST
     jmp x86_return
 

@@ -4,6 +4,7 @@
 static_assert(offsetof(struct cpu, current) == X86_CPU_CURRENT);
 static_assert(offsetof(struct cpu, stack_top) == X86_CPU_STACK_TOP);
 static_assert(offsetof(struct cpu, arch_scratch) == X86_CPU_SCRATCH);
+static_assert(offsetof(struct cpu, exit_work) == X86_CPU_EXIT_WORK && offsetof(struct cpu, epoch) == X86_CPU_EPOCH);
 static_assert(offsetof(struct cpu, hw_id) == X86_CPU_HW_ID);
 static_assert(offsetof(struct arch_frame, rax) == X86_FRAME_RAX);
 static_assert(offsetof(struct arch_frame, rbx) == X86_FRAME_RBX);

@@ -24,15 +24,17 @@ struct badge {
 
 struct slot {
     struct object *_Atomic object; /* nullptr = free */
-    _Atomic uint32_t generation;   /* of the handle that names the contents, or of the next one */
-    _Atomic uint32_t rights;
+    _Atomic uint64_t name;         /* the handle; of an empty slot the next one, with the index of its neighbour (SLOT_EMPTY) */
     struct badge *_Atomic badge;
+    _Atomic uint32_t rights;
+    uint32_t reserved;
     struct derivation_node node; /* node.child links free slots */
     struct cspace *cspace;
-    uint32_t index;
-    uint32_t reserved;
 };
 static_assert(sizeof(struct slot) == 64);
+
+/* Exclusive-or of an empty slot's name: whoever has a handle of that value looks in the neighbouring slot, and never matches. */
+constexpr uint64_t SLOT_EMPTY = 1;
 
 constexpr uint32_t SLOTS_PER_PAGE = PAGE_SIZE / sizeof(struct slot); /* 64 */
 constexpr uint32_t CSPACE_PAGES_MAX = 512;
@@ -45,7 +47,7 @@ struct cspace {
     _Atomic uint32_t slot_count; /* slots that exist; grows by pages */
     uint32_t used_count;         /* changed under lock */
     struct slot *free GUARDED_BY(&lock);
-    struct slot **pages;            /* one directory page */
+    struct slot *_Atomic *pages;    /* one directory page */
     _Atomic uint32_t process_count; /* not ended, that use it: the last one closes it */
     _Atomic bool is_closed;         /* its process ended: nothing can be put in any more; set under the lock */
     _Atomic uint32_t clear_cursor;  /* cspace_close_step's progress; two CPUs may be at it */
@@ -70,25 +72,26 @@ static inline struct slot *cspace_slot(struct cspace *cspace, uint32_t index)
     return &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
 }
 
-/* Looks a handle up; false when it names nothing, and cspace_lookup() says why. A reader that sees the same generation before and
- * after its other reads has seen one handle's contents. */
+/* Looks a handle up; false when it names nothing, and cspace_lookup() says why. A reader that sees the handle as the slot's name
+ * before and after its other reads has seen this handle's contents. */
 static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct cap *out_cap)
 {
-    uint32_t index = (uint32_t)handle;
-    uint64_t generation = handle >> 32;
-    if (index >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
+    /* The directory index is masked, not compared: no speculation goes past its end, and a slot reached with bits cut off has
+     * another name. The reads through a page come after the page's pointer because they depend on it. */
+    struct slot *page = atomic_load_explicit(&cspace->pages[handle / SLOTS_PER_PAGE % CSPACE_PAGES_MAX], memory_order_relaxed);
+    if (page == nullptr)
         return false;
-    struct slot *slot = cspace_slot(cspace, index);
-    uint64_t before = atomic_load_explicit(&slot->generation, memory_order_acquire);
-    struct object *object = atomic_load_explicit(&slot->object, memory_order_acquire);
+    struct slot *slot = &page[handle % SLOTS_PER_PAGE];
+    if (atomic_load_explicit(&slot->name, memory_order_acquire) != handle)
+        return false;
+    struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
     uint32_t rights = atomic_load_explicit(&slot->rights, memory_order_relaxed);
     struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
     atomic_thread_fence(memory_order_acquire);
-    uint64_t after = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    if (before != generation || after != generation || object == nullptr ||
+    if (atomic_load_explicit(&slot->name, memory_order_relaxed) != handle ||
         atomic_load_explicit(&object->state, memory_order_relaxed) != OBJECT_ALIVE)
         return false;
-    *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = (uint32_t)generation, .badge = badge};
+    *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = (uint32_t)(handle >> 32), .badge = badge};
     return true;
 }
 [[nodiscard]] status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap);

@@ -23,16 +23,17 @@ struct cpu {
     uint64_t stack_top;       /* 16: this CPU's kernel stack */
     uint64_t arch_scratch[5]; /* 24..63: for the architecture's entry code */
 
-    uint32_t index; /* 0..cpu_count-1 */
-    uint64_t hw_id;
-    void *arch; /* the architecture's own per-CPU block */
-    atomic_bool is_online;
-    bool is_idle_waiting; /* inside arch_idle(): an interrupt from kernel mode is expected */
+    uint32_t exit_work; /* 64; EXIT_*: what sched_exit must look at before going back to user mode */
 
-    uint32_t exit_work; /* EXIT_*: what sched_exit must look at before going back to user mode */
+    uint32_t index; /* 0..cpu_count-1 */
 
     /* Epoch-based reclamation (cap/quiesce.c). Atomic: read by others. */
-    _Atomic uint64_t epoch; /* 0 = not in the kernel, else the global epoch seen at entry */
+    _Atomic uint64_t epoch; /* 72; 0 = not in the kernel, else the global epoch seen at entry */
+
+    uint64_t hw_id; /* 80 */
+    void *arch;     /* the architecture's own per-CPU block */
+    atomic_bool is_online;
+    bool is_idle_waiting; /* inside arch_idle(): an interrupt from kernel mode is expected */
 
     struct run_queue *run_queue;     /* sched/ */
     struct timer_queue *timer_queue; /* time/ */
@@ -59,6 +60,8 @@ enum : uint32_t {
 constexpr uint32_t CPU_OFFSET_CURRENT = 8;
 constexpr uint32_t CPU_OFFSET_STACK_TOP = 16;
 constexpr uint32_t CPU_OFFSET_SCRATCH = 24;
+constexpr uint32_t CPU_OFFSET_EXIT_WORK = 64;
+constexpr uint32_t CPU_OFFSET_EPOCH = 72;
 
 extern struct cpu *cpus[CPU_MAX];
 extern uint32_t cpu_count;

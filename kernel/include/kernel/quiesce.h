@@ -17,12 +17,13 @@ extern _Atomic uint64_t quiesce_epoch; /* starts at 1 */
 static inline void quiesce_enter(struct cpu *cpu)
 {
     uint64_t epoch = atomic_load_explicit(&quiesce_epoch, memory_order_relaxed);
-    /* Release: who sees this epoch may take it that the entry before is over. */
-    atomic_store_explicit(&cpu->epoch, epoch, memory_order_release);
+    /* Who sees this epoch may take it that the entry before is over: quiesce_leave()'s barrier is before this store too. */
+    atomic_store_explicit(&cpu->epoch, epoch, memory_order_relaxed);
     /* Orders the store before every later look-up: pairs with the fence in quiesce_defer(). */
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* The entry code of every architecture does the same after a quick system call. */
 static inline void quiesce_leave(struct cpu *cpu) { atomic_store_explicit(&cpu->epoch, 0, memory_order_release); }
 
 /* The object was unlinked from everything a new reader could find it through. */

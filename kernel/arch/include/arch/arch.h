@@ -82,18 +82,22 @@ void arch_idle(void);
  * (general registers, pc, sp, flags, TLS pointer).
  * On return to user mode no kernel address or other thread's data may be left in any register.
  */
-/* A system call has two steps. For the first, the entry code saves only what C functions clobber, and the register of op and status
- * not at all. When the result is zero or negative, the call has ended with this status: the entry code restores what it saved, and
- * nothing but the result registers has changed. Otherwise the result is an enum syscall_next; the entry code saves the rest, so that
- * the frame is whole, and goes on to the second. pc of a system call is AFTER the instruction; arch_frame_rewind_syscall() moves it
- * back and puts op where it was, so that the call is made again. */
+/* A system call has two steps. For the first, kernel_syscall_quick(), the entry code saves only what C functions clobber, and the
+ * register of op and status not at all. Its result:
+ *   OK, and exit_work is 0: the entry code leaves the epoch (stores 0 in cpu->epoch, after everything before), restores what it
+ *     saved, and nothing but the result registers has changed.
+ *   OK or an error: kernel_syscall_end() says what to do: return with its result, zero or negative (the epoch is left), or the next.
+ *   greater than 0: an enum syscall_next; the entry code saves the rest, so that the frame is whole, and goes on to the second step.
+ * pc of a system call is AFTER the instruction; arch_frame_rewind_syscall() moves it back and puts op where it was, so that the call
+ * is made again. */
 enum syscall_next : int32_t {
     SYSCALL_RUN = 1, /* it may wait: not made yet */
     SYSCALL_MESSAGE, /* the same, and it is a method of an endpoint or a call */
     SYSCALL_LEAVE,   /* made; others may run now */
     SYSCALL_AGAIN,   /* a part was done: others may run, and then the call is made again */
 };
-int64_t kernel_syscall_quick(uint64_t op, handle_t handle);
+status_t kernel_syscall_quick(uint64_t op, handle_t handle);
+int64_t kernel_syscall_end(status_t status);
 struct thread *kernel_syscall(struct thread *current, enum syscall_next next);
 enum fault_kind : uint32_t {
     FAULT_PAGE = 1, /* address valid; is_write / is_execute say which access */
