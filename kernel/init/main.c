@@ -1,5 +1,6 @@
 /* From the boot code to the first process: kernel_main on the boot CPU, kernel_secondary_main on the others. */
 #include <arch/arch.h>
+#include <kernel/futex.h>
 #include <kernel/clock.h>
 #include <kernel/init.h>
 #include <kernel/invocation.h>
@@ -182,6 +183,7 @@ static void continue_boot(void)
     untyped_init_root();
     clock_init();
     log_init();
+    futex_init();
     system_init();
     machine_init(boot);
     kprintf("memory: %lu KiB RAM, %lu KiB free, %u CPUs", page_ram_count() * 4, page_free_count() * 4, cpu_count);

@@ -3,6 +3,7 @@
  * whose depth is fixed by the size; nodes and pages are charged to the object's untyped. Lock: memory->lock, after vspace->lock.
  */
 #include <kernel/abi_dispatch.h>
+#include <kernel/futex.h>
 #include <kernel/page.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
@@ -183,7 +184,11 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
     return true;
 }
 
-static void memory_kill(struct object *object) { vspace_orphan_regions((struct memory *)object); }
+static void memory_kill(struct object *object)
+{
+    vspace_orphan_regions((struct memory *)object);
+    futex_memory_gone((struct memory *)object);
+}
 
 static bool memory_destroy(struct object *object)
 {

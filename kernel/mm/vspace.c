@@ -443,6 +443,22 @@ static bool vspace_destroy(struct object *object)
 
 const struct object_class vspace_class = {.kill = vspace_kill, .destroy = vspace_destroy};
 
+status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t access, struct memory **out_memory, uint64_t *out_offset,
+                            uint32_t **out_word)
+{
+    struct region *region = region_at_or_after(vspace, address);
+    if (region == nullptr || region->start > address || (region->prot & access) != access || region->memory == nullptr ||
+        region->memory->kind == MEMORY_KIND_DEVICE)
+        return ERROR_BAD_ADDRESS;
+    *out_memory = region->memory;
+    *out_offset = (region->offset_pages << PAGE_SHIFT) + (address - region->start);
+    paddr_t page;
+    uint32_t prot;
+    bool is_there = page_table_lookup(vspace->root, address, &page, &prot) && (prot & access) == access;
+    *out_word = is_there ? (uint32_t *)((uint8_t *)phys_to_virt(page) + (address & (PAGE_SIZE - 1))) : nullptr;
+    return OK;
+}
+
 void vspace_activate(struct vspace *vspace)
 {
     struct cpu *cpu = arch_cpu();

@@ -125,11 +125,14 @@ void thread_wait_finish(struct thread *thread, status_t status)
 
 static void unlink_and_finish(struct thread *thread, status_t status)
 {
-    struct wait_queue *queue = thread->wait_queue;
-    if (queue != nullptr) {
+    for (struct wait_queue *queue; (queue = peek(thread->wait_queue)) != nullptr;) {
         spinlock_acquire(queue->lock);
-        list_remove(&thread->wait_node);
+        bool is_here = thread->wait_queue == queue; /* else it was moved to another futex meanwhile */
+        if (is_here)
+            list_remove(&thread->wait_node);
         spinlock_release(queue->lock);
+        if (is_here)
+            break;
     }
     thread_wait_finish(thread, status);
     sched_ready(thread);

@@ -4,6 +4,7 @@
  */
 #include <arch/arch.h>
 #include <host.h>
+#include <kernel/futex.h>
 #include <kernel/clock.h>
 #include <kernel/init.h>
 #include <kernel/invocation.h>
@@ -189,6 +190,7 @@ void host_boot(uint64_t count_pages, uint32_t count_cpus)
     untyped_init_root();
     clock_init();
     log_init();
+    futex_init();
     system_init();
     static struct boot_info bi;
     machine_init(&bi);

@@ -18,7 +18,8 @@ struct memory {
     struct spinlock lock;
     enum memory_kind kind;
     bool is_committed;
-    uint8_t depth; /* radix levels above the inline array; 0 = inline */
+    bool has_futexes; /* somebody waited for a word of it once; set once, peek() */
+    uint8_t depth;    /* radix levels above the inline array; 0 = inline */
     uint64_t size_pages;
     paddr_t run; /* RUN, FIXED, DEVICE */
     uint64_t committed_pages GUARDED_BY(&lock);

@@ -30,10 +30,11 @@ struct thread {
 
     /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
     _Atomic uint64_t wait_word;
-    struct wait_queue *wait_queue; /* nullptr: linked nowhere (waits for a reply, sleeps) */
+    struct wait_queue *wait_queue; /* nullptr: linked nowhere (waits for a reply, sleeps); of a futex: changes under its lock, peek() */
     struct object *wait_object;    /* counted: keeps the queue's memory; nullptr if the object's end wakes its waiters */
     struct list_node wait_node;
     uint64_t wait_arg;
+    uint64_t wait_bits; /* ipc/futex.c */
     uint64_t wait_deadline_ns;
     struct timer timer;
 

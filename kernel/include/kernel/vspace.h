@@ -38,6 +38,10 @@ extern const struct object_class vspace_class;
                                          bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address);
 /* Resolves a user access; OK, BAD_ADDRESS, or NO_MEMORY. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
+/* What an aligned 32-bit word of user memory is: memory and byte offset in it; and where it can be reached while the lock is held, or
+ * nullptr when its page is not mapped with `access` now (vspace_fault() brings it). BAD_ADDRESS: no such access is allowed. */
+[[nodiscard]] status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t access, struct memory **out_memory,
+                                          uint64_t *out_offset, uint32_t **out_word) REQUIRES(&vspace->lock);
 /* memory_kill: takes the memory out of every mapping. */
 void vspace_orphan_regions(struct memory *memory);
 /* memory.decommit: takes pages [first, first + count) out of every mapping and gives them back. BUSY while pinned. */

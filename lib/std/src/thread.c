@@ -143,14 +143,10 @@ status_t std_thread_join(struct std_thread *thread, uint64_t deadline_ns)
 status_t std_mutex_init(struct std_mutex *mutex)
 {
     *mutex = (struct std_mutex){};
-    return tess_untyped_create_event(std_self.untyped, &mutex->event);
+    return OK;
 }
 
-void std_mutex_destroy(struct std_mutex *mutex)
-{
-    std_handle_delete(mutex->event);
-    *mutex = (struct std_mutex){};
-}
+void std_mutex_destroy(struct std_mutex *mutex) { *mutex = (struct std_mutex){}; }
 
 void std_mutex_lock(struct std_mutex *mutex)
 {
@@ -158,11 +154,10 @@ void std_mutex_lock(struct std_mutex *mutex)
     if (atomic_compare_exchange_strong_explicit(&mutex->state, &expected, 1, memory_order_acquire, memory_order_relaxed)) {
         return;
     }
-    /* 2 tells the owner to raise the event; it is consumed by one sleeper, who keeps 2 because there may be more. */
+    /* 2 tells the owner to wake somebody; who is woken keeps 2 because there may be more. */
     while (atomic_exchange_explicit(&mutex->state, 2, memory_order_acquire) != 0) {
-        uint64_t bits;
-        status_t status = tess_event_wait(mutex->event, 1, &bits, DEADLINE_INFINITE);
-        if (status != OK && status != ERROR_INTERRUPTED) {
+        status_t status = tess_vspace_futex_wait(std_self.vspace, (uint64_t)&mutex->state, 2, UINT32_MAX, DEADLINE_INFINITE);
+        if (status != OK && status != ERROR_WOULD_BLOCK && status != ERROR_INTERRUPTED) {
             std_abort("mutex: %s", status_name(status));
         }
     }
@@ -171,7 +166,8 @@ void std_mutex_lock(struct std_mutex *mutex)
 void std_mutex_unlock(struct std_mutex *mutex)
 {
     if (atomic_exchange_explicit(&mutex->state, 0, memory_order_release) == 2) {
-        status_t status = tess_event_set(mutex->event, 1);
-        (void)status; /* a destroyed event has no sleepers */
+        uint32_t woken;
+        status_t status = tess_vspace_futex_wake(std_self.vspace, (uint64_t)&mutex->state, 1, UINT32_MAX, &woken);
+        (void)status; /* a word that is gone has no sleepers */
     }
 }

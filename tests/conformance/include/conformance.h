@@ -54,6 +54,7 @@ void message_tests(void);
 void ring_tests(void);
 void ring_call_tests(void);
 void event_tests(void);
+void futex_tests(void);
 void registers_tests(void);
 void device_tests(void);
 void system_tests(void);

@@ -29,6 +29,7 @@ int main(void)
     process_tests();
     thread_tests();
     event_tests();
+    futex_tests();
     registers_tests();
     endpoint_tests();
     message_tests();

@@ -15,12 +15,12 @@ struct std_thread {
 /* Waits for fn to return and gives everything back. TIMED_OUT: nothing happened. */
 [[nodiscard]] status_t std_thread_join(struct std_thread *thread, uint64_t deadline_ns);
 
-/* A lock that sleeps on an event when contended (Drepper, "Futexes Are Tricky", mutex 2). Not recursive. */
+/* A lock that sleeps on its word when contended (Drepper, "Futexes Are Tricky", mutex 2). Not recursive. All zero is a free one. It may
+ * lie in memory shared with other processes. */
 struct std_mutex {
     _Atomic uint32_t state; /* 0 free, 1 taken, 2 taken and somebody may sleep */
-    handle_t event;
 };
-[[nodiscard]] status_t std_mutex_init(struct std_mutex *mutex);
-void std_mutex_destroy(struct std_mutex *mutex);
+[[nodiscard]] status_t std_mutex_init(struct std_mutex *mutex); /* always OK */
+void std_mutex_destroy(struct std_mutex *mutex);                /* nobody holds it */
 void std_mutex_lock(struct std_mutex *mutex);
 void std_mutex_unlock(struct std_mutex *mutex);
