@@ -54,6 +54,7 @@ class Options:
     machine: str = ""                 # added to -machine, as ",gic-version=3"
     reboot: bool = False              # a reset starts the guest again instead of ending QEMU
     gdb: str = ""                     # where gdb may connect; the CPU then waits
+    is_single_threaded: bool = False  # one host thread emulates all CPUs (tcg only)
     extra: list = field(default_factory=list)
 
     def build_folder(self):
@@ -140,6 +141,18 @@ def cpu_model(options, version):
     return {"aarch64": "cortex-a72", "riscv64": "rv64"}[options.arch]
 
 
+def accelerator(options):
+    is_single = options.accel == "tcg" and (options.icount or options.is_single_threaded)
+    return "tcg,thread=single" if is_single else options.accel
+
+
+def is_map_racy(arch):
+    """Before 8.1.1 QEMU crashes now and then (SIGSEGV in memory_region_dispatch_write) when one CPU changes the memory map, as
+    the sizing of PCI windows does, while another one writes to a device: a running CPU sees the new map before its TLB is
+    flushed. Not with all CPUs in one host thread. (QEMU's change: "softmmu: Use async_run_on_cpu in tcg_commit".)"""
+    return qemu_version(arch) < (8, 2)
+
+
 def command(options):
     """The arguments of QEMU without those of serial line and monitor."""
     version = qemu_version(options.arch)
@@ -149,7 +162,7 @@ def command(options):
     cmdline = options.cmdline
     arguments = [qemu_path(options.arch), "-nodefaults", "-display", "none",
                  "-machine", ("q35" if options.arch == "x86_64" else "virt") + options.machine,
-                 "-accel", options.accel if options.accel != "tcg" else "tcg,thread=single" if options.icount else "tcg",
+                 "-accel", accelerator(options),
                  "-cpu", cpu_model(options, version), "-smp", str(options.cpus), "-m", options.mem, "-kernel", str(kernel)]
     if image != "none":
         arguments += ["-initrd", str(image)]

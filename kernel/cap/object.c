@@ -191,8 +191,9 @@ void reap_badge(struct badge *badge)
     cpu->exit_work |= EXIT_REAP;
 }
 
-static void tell_endpoints(struct reap_list *list)
+void reap_tell_endpoints(void)
 {
+    struct reap_list *list = arch_cpu()->reap_list;
     while (list->badges != nullptr) {
         struct badge *badge = container_of(list->badges, struct badge, deferred);
         list->badges = badge->deferred.next;
@@ -209,7 +210,7 @@ static void tell_endpoints(struct reap_list *list)
 bool reap_run(void)
 {
     struct reap_list *list = arch_cpu()->reap_list;
-    tell_endpoints(list);
+    reap_tell_endpoints();
     for (uint32_t done = 0; done < 64 && list->first != nullptr; done++) {
         struct object *object = list->first;
         list->first = object->reap_next;

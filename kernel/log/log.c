@@ -1,6 +1,6 @@
 /*
- * The log: one ring of records in kernel data. Sequence numbers never repeat; the oldest records are overwritten. Until a reader
- * attaches, records are echoed to the early console; in a panic they always are. Works from zeroed memory, before anything else.
+ * The log: one ring of records in kernel data. Sequence numbers never repeat; the oldest records are overwritten. While there
+ * is no reader, records are echoed to the early console. Works from zeroed memory, before anything else.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
@@ -216,8 +216,10 @@ void log_reader_gone(struct event *event)
 {
     spinlock_acquire(&log_lock);
     bool was_reader = reader == event;
-    if (was_reader)
+    if (was_reader) {
         reader = nullptr;
+        is_echo_off = false; /* until the next reader: why there is none is for people to see */
+    }
     spinlock_release(&log_lock);
     if (was_reader)
         object_put(&event->object);

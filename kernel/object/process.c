@@ -62,6 +62,8 @@ static void finish(struct process *process)
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
             ;
+    /* Servers hear of its badges before anybody hears of its end: a successor may have the same badge. */
+    reap_tell_endpoints();
     for (;;) {
         spinlock_acquire(&process->lock);
         struct thread *thread = nullptr;

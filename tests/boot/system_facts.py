@@ -12,6 +12,8 @@ SERVICES = ("devmgr", "serial", "virtio-net", "virtio-rng", "entropyd", "netd", 
 
 def facts(machine, timeout=10):
     """/status.json over a connection that the client ends first, so that asking leaves no TIME_WAIT in the guest."""
+    if not machine.is_running():
+        raise AssertionError(f"QEMU ended, exit code {machine.process.returncode} (negative: the signal that killed it)")
     answer = machine.http("/status.json", timeout=timeout)
     if answer.status != 200:
         raise AssertionError(f"/status.json: status {answer.status}")

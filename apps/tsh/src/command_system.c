@@ -57,7 +57,7 @@ void command_ps(struct shell *shell, const struct words *)
         format_name(name, sizeof(name), info.name, sizeof(info.name));
         format_size(memory, sizeof(memory), info.memory_pages * PAGE_BYTES);
         format_duration(cpu, sizeof(cpu), info.cpu_ns);
-        format_duration(age, sizeof(age), now - info.start_ns);
+        format_duration(age, sizeof(age), now > info.start_ns ? now - info.start_ns : 0);
         shell_print(shell, "%5llu %-16s %-8s %7u %7llu %10s %12s %s\n", (unsigned long long)id, name, state_name(info.state),
                     info.thread_count, (unsigned long long)info.handle_count, memory, cpu, age);
     }

@@ -110,3 +110,5 @@ struct reap_list {
 };
 void reap_owner_gone(struct endpoint *endpoint); /* takes a reference */
 void reap_badge(struct badge *badge);
+/* Tells the endpoints now what this CPU's list has for them. No lock is held. */
+void reap_tell_endpoints(void);

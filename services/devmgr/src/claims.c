@@ -171,9 +171,9 @@ status_t claim_window(struct claims *claims, uint64_t badge, uint32_t bar, uint6
     if (claim->windows[bar] == HANDLE_NONE &&
         tess_machine_device_memory(claims->bus->machine, std_self.untyped, base, *out_size, &claim->windows[bar]) != OK) {
         claim->windows[bar] = HANDLE_NONE;
-        return ERROR_NOT_FOUND;
+        return ERROR_NO_MEMORY;
     }
-    return std_handle_mint(claim->windows[bar], GIVEN | MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE, 0, out_memory) == OK ? OK : ERROR_NOT_FOUND;
+    return std_handle_mint(claim->windows[bar], GIVEN | MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE, 0, out_memory) == OK ? OK : ERROR_NO_MEMORY;
 }
 
 /* The UART's registers: ports, or the page they lie in. */
@@ -218,7 +218,7 @@ status_t claim_console(struct claims *claims, uint64_t badge, handle_t *out_inte
         log_error("the console's objects: %s", status_name(status));
         std_handle_delete(*out_interrupt);
         release(claims, claim);
-        return ERROR_NOT_FOUND;
+        return ERROR_NO_MEMORY; /* not NOT_FOUND, which ends the driver for good */
     }
     return OK;
 }

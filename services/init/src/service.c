@@ -4,7 +4,8 @@
  *     STOPPED --start--> RUNNING --ends, policy says no--> STOPPED
  *                        RUNNING --ends, policy says yes--> BACKING_OFF --wait over--> RUNNING
  *                        RUNNING --ends too often--> FAILED
- *     any --cannot be started--> FAILED        BACKING_OFF, FAILED --start--> RUNNING        any --stop--> STOPPED
+ *     BACKING_OFF --cannot be started--> BACKING_OFF, or FAILED in the end
+ *     any other --cannot be started--> FAILED        BACKING_OFF, FAILED --start--> RUNNING        any --stop--> STOPPED
  *
  * Everything a service has is charged to its own untyped, so giving back is destroying that.
  */
@@ -98,10 +99,25 @@ static bool is_restart_wanted(const struct service *service)
     return false;
 }
 
+/* What a restart lacks may come back: it counts as one more end in a row. */
+static void service_retry(struct service *service, uint64_t ended_ns)
+{
+    uint64_t delay_ns = 0;
+    if (!backoff_ended(&service->backoff, 0, &delay_ns)) {
+        log_error("%s: given up after %u ends in a row", service->name, service->backoff.ends_in_a_row);
+        return;
+    }
+    log_warning("%s: trying again in %llu ms", service->name, (unsigned long long)(delay_ns / NS_PER_MS));
+    service->state = SERVICE_BACKING_OFF;
+    service->since_ns = ended_ns;
+    loop_timer_start(&service->init->loop, &service->restart, time_after_ns(delay_ns));
+}
+
 static void service_restart(struct service *service)
 {
     uint64_t ended_ns = service->since_ns;
     if (service_start(service) != OK) {
+        service_retry(service, ended_ns);
         return;
     }
     service->restarts++;

@@ -111,6 +111,14 @@ static void test_restarts(void)
     CHECK(strstr(fake_log(), "given up after 10 ends in a row") != nullptr);
     CHECK(control(OP_SUPERVISOR_START, "net") == OK && net->state == SERVICE_RUNNING);
     CHECK(fake_handles() == handles && fake_objects() == objects && fake_pages() == pages);
+    /* what a restart lacked is there again a little later */
+    fake_sleep(BACKOFF_STABLE_NS);
+    fake_fail_at(1);
+    fake_end(net->process_id, EXIT_FAULT, 0);
+    CHECK(fake_has_failed() && net->state == SERVICE_BACKING_OFF && fake_timers() == 1);
+    fake_sleep(BACKOFF_FIRST_NS);
+    CHECK(net->state == SERVICE_RUNNING && fake_timers() == 0);
+    CHECK(fake_handles() == handles && fake_objects() == objects && fake_pages() == pages);
     /* exit in order: on-failure does not restart */
     fake_end(net->process_id, EXIT_NORMAL, 0);
     CHECK(net->state == SERVICE_STOPPED && control(OP_SUPERVISOR_STOP, "net") == ERROR_ALREADY);

@@ -2,6 +2,7 @@
 #include <conformance.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>
+#include <tess/stub/process.h>
 #include <tess/stub/ring.h>
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
@@ -156,6 +157,30 @@ static void client_dies(void)
     EXPECT_EQUAL(completion.kind, COMPLETION_BADGE_GONE);
     EXPECT_EQUAL(completion.words[0], 99);
     EXPECT_STATUS(answer(token, 1), ERROR_PEER_DIED);
+    std_ring_close(&ring);
+    handle_drop(endpoint);
+}
+
+/* Servers know that a client is gone before anybody can start another with the same badge. */
+static void badge_before_death(void)
+{
+    struct child child;
+    handle_t badged;
+    if (!open_ring(8, 2))
+        return;
+    EXPECT_OK(tess_cspace_mint(std_self.cspace, endpoint, RIGHTS_ALL, 99, &badged));
+    struct child_args args = {.role = "wait", .handles = {{"endpoint", badged, RIGHTS_ALL, true}}, .handle_count = 1};
+    if (!child_start(&child, &args))
+        return;
+    EXPECT_OK(tess_ring_watch(ring.handle, child.spawned.process, 0, 5, WATCH_DEATH));
+    EXPECT_OK(tess_process_kill(child.spawned.process, 0));
+    struct tess_completion completion = take();
+    EXPECT_EQUAL(completion.kind, COMPLETION_BADGE_GONE);
+    EXPECT_EQUAL(completion.words[0], 99);
+    completion = take();
+    EXPECT_EQUAL(completion.kind, COMPLETION_WATCH);
+    EXPECT_EQUAL(completion.cookie, 5);
+    child_end(&child);
     std_ring_close(&ring);
     handle_drop(endpoint);
 }
@@ -352,9 +377,16 @@ static void missed_room(void)
 void ring_call_tests(void)
 {
     static const struct test tests[] = {
-        {"ring_call.out_of_order", out_of_order},       {"ring_call.many_callers", many_callers}, {"ring_call.badge_gone", badge_gone},
-        {"ring_call.client_dies", client_dies},         {"ring_call.binding", binding},           {"ring_call.ring_dies", ring_dies},
-        {"ring_call.callers_give_up", callers_give_up}, {"ring_call.handles_back", handles_back}, {"ring_call.missed_room", missed_room},
+        {"ring_call.out_of_order", out_of_order},
+        {"ring_call.many_callers", many_callers},
+        {"ring_call.badge_gone", badge_gone},
+        {"ring_call.client_dies", client_dies},
+        {"ring_call.binding", binding},
+        {"ring_call.ring_dies", ring_dies},
+        {"ring_call.callers_give_up", callers_give_up},
+        {"ring_call.handles_back", handles_back},
+        {"ring_call.missed_room", missed_room},
+        {"ring_call.badge_before_death", badge_before_death},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

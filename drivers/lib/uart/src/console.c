@@ -27,7 +27,7 @@
 enum : uint64_t { BIT_DOORBELL = 1, BIT_LOG = 2, BIT_AGAIN = 4 };
 static constexpr uint32_t DOORBELL_INDEX = 0;
 static constexpr uint32_t TYPED_BYTES = 256; /* kept for a client that is not there yet, or is slow */
-static constexpr uint32_t WORK_BYTES = 1024; /* sent in one go */
+static constexpr uint32_t WORK_UNITS = 1024; /* done in one go: bytes sent, bytes received, passes */
 static constexpr uint32_t NAMES = 16;
 
 static struct loop loop;
@@ -131,12 +131,15 @@ static void print_record(void)
 
 /* ---- Moving bytes ---- */
 
+/* What is done is taken off the budget. */
+static void spend(uint32_t *budget) { *budget -= *budget > 0; }
+
 /* True: the receiver may hold more. */
-static bool receive(void)
+static bool receive(uint32_t *budget)
 {
     uint8_t byte;
     uint32_t count = 0;
-    for (; count < TYPED_BYTES && uart->receive(uart_context, &byte); count++) {
+    for (; count < TYPED_BYTES && *budget > 0 && uart->receive(uart_context, &byte); count++, spend(budget)) {
         if (typed_tail - typed_head < TYPED_BYTES) { /* else nobody reads: the byte is lost, as on any terminal */
             typed[typed_tail++ % TYPED_BYTES] = byte;
         }
@@ -150,7 +153,7 @@ static bool receive(void)
             break;
         }
     }
-    return count == TYPED_BYTES;
+    return count == TYPED_BYTES || *budget == 0;
 }
 
 /* Fills `text` from the client and the log; false when neither has anything that may be printed now. */
@@ -182,7 +185,7 @@ static bool transmit(uint32_t *budget)
         }
         for (; room > 0 && console_text_pending(&text) > 0; room--) {
             uart->transmit(uart_context, console_text_next(&text));
-            *budget -= *budget > 0;
+            spend(budget);
         }
         if (*budget == 0) {
             return false;
@@ -191,12 +194,13 @@ static bool transmit(uint32_t *budget)
     return false;
 }
 
+/* Whatever the UART and the client do, this ends: nothing else is heard meanwhile, not even that the UART is gone. */
 static void work(void)
 {
-    uint32_t budget = WORK_BYTES;
+    uint32_t budget = WORK_UNITS;
     bool is_busy = false, has_more = true;
-    while (has_more && !is_busy && budget > 0) {
-        has_more = receive();
+    for (; has_more && !is_busy && budget > 0; spend(&budget)) {
+        has_more = receive(&budget);
         has_more |= fill_text() || console_text_pending(&text) > 0;
         is_busy = transmit(&budget);
         if (client.is_attached && socket_queue_should_wake(&client.queue)) {

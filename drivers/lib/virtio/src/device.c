@@ -76,7 +76,8 @@ status_t virtio_device_open(struct virtio_device *dev, handle_t device)
         dev->config = address; /* not every kind of device has one */
         dev->config_size = size;
     }
-    return status;
+    /* The machine has the device: its driver does not end for good when a part is missing, which may be devmgr's end halfway. */
+    return status == ERROR_NOT_FOUND && dev->interrupt != HANDLE_NONE ? ERROR_UNSUPPORTED : status;
 }
 
 bool virtio_device_reset(struct virtio_device *dev)
@@ -145,12 +146,12 @@ status_t virtio_device_queue(struct virtio_device *dev, uint32_t index, uint16_t
 {
     volatile struct virtio_common *common = dev->common;
     if (index >= VIRTIO_QUEUES_MAX || index >= common->queue_count) {
-        return ERROR_NOT_FOUND;
+        return ERROR_UNSUPPORTED;
     }
     common->queue_select = (uint16_t)index;
     uint16_t device_size = common->queue_size;
     if (device_size == 0) {
-        return ERROR_NOT_FOUND;
+        return ERROR_UNSUPPORTED;
     }
     size = (uint16_t)min_u32(min_u32(size, VIRTQUEUE_SIZE_MAX), device_size);
     if (!is_power_of_two(size)) {

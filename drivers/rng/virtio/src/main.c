@@ -17,6 +17,7 @@ static constexpr uint32_t REQUEST_BYTES = 64;
 static constexpr uint32_t READ_BYTES = 32;
 static constexpr uint32_t POOL_BYTES = REQUESTS * REQUEST_BYTES;
 static constexpr uint32_t WAITERS_MAX = 16;
+static constexpr uint32_t ROUNDS_MAX = 1000; /* more is no device that answers, but one that lies */
 
 static struct loop loop;
 static struct virtio_device dev;
@@ -52,8 +53,12 @@ static void pool_take(uint8_t out[READ_BYTES])
 
 static void collect(void)
 {
-    uint32_t request, length;
+    uint32_t request, length, rounds = 0;
     do {
+        if (rounds++ == ROUNDS_MAX) {
+            log_error("the device's queue is damaged");
+            std_exit(1);
+        }
         while (virtqueue_take(&queue, &request, &length)) {
             uint8_t *data = (uint8_t *)memory.address + request * REQUEST_BYTES;
             length = length < REQUEST_BYTES ? length : REQUEST_BYTES;
