@@ -52,6 +52,7 @@ class Options:
     kernel: Path | None = None        # default: build/ARCH/boot/kernel.*
     image: Path | str | None = None   # default: build/ARCH/boot/boot.img; "none" = boot without
     machine: str = ""                 # added to -machine, as ",gic-version=3"
+    cpu: str = ""                     # -cpu, in place of our choice
     reboot: bool = False              # a reset starts the guest again instead of ending QEMU
     gdb: str = ""                     # where gdb may connect; the CPU then waits
     is_single_threaded: bool = False  # one host thread emulates all CPUs (tcg only)
@@ -133,6 +134,8 @@ def is_accel_working(arch, accel):
 # -- the command line --------------------------------------------------------------------------------------------------------
 
 def cpu_model(options, version):
+    if options.cpu:
+        return options.cpu
     if options.accel != "tcg":
         return "host"
     if options.arch == "x86_64":

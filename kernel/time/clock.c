@@ -23,6 +23,8 @@ void clock_init_page(void)
     shown->shift = TIME_SHIFT;
     shown->mult = time_mult;
     shown->counter_base = time_counter_base;
+    shown->fpu_bytes = arch_fpu_size();
+    shown->vector_bytes = arch_vector_size();
 }
 
 void clock_init(void) { object_init_static(&clock_object.object, OBJECT_CLOCK, sizeof(clock_object)); }

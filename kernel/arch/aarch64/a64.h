@@ -42,8 +42,13 @@ extern char a64_vectors[];
 extern char a64_secondary_entry[];
 void a64_switch_tables(paddr_t root, paddr_t empty_root);
 void a64_user_return(struct thread *thread);
-void a64_fpu_save(void *area);
-void a64_fpu_restore(const void *area);
+
+/* fpu.c: what the CPU has; leaves it disabled. fpu.S: with access enabled. */
+void a64_fpu_cpu_init(void);
+void a64_simd_save(void *area);
+void a64_simd_restore(const void *area);
+void a64_sve_save(void *area);
+void a64_sve_restore(const void *area);
 
 /* console.c: the early mapping is about to go; output is dropped until arch_console_remap. */
 void a64_console_unmap(void);

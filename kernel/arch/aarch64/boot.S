@@ -110,7 +110,15 @@ drop_to_el1:
     msr     vttbr_el2, xzr
     msr     hstr_el2, xzr
     mov     x0, #0x33FF              /* CPTR_EL2: RES1 bits, FPU accesses do not trap */
+    mrs     x1, id_aa64pfr0_el1      /* SVE neither, with vectors as long as they come: TZ, ZCR_EL2 */
+    ubfx    x1, x1, #32, #4
+    cbz     x1, 3f
+    bic     x0, x0, #(1 << 8)
     msr     cptr_el2, x0
+    isb
+    mov     x1, #15
+    msr     S3_4_C1_C2_0, x1
+3:  msr     cptr_el2, x0
     mrs     x0, pmcr_el0             /* MDCR_EL2: no traps, HPMN = all event counters */
     ubfx    x0, x0, #11, #5
     msr     mdcr_el2, x0

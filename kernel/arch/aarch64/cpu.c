@@ -1,4 +1,4 @@
-/* Per-CPU set-up, starting and stopping CPUs and the machine (PSCI, Arm DEN 0022), FPU access, random numbers. */
+/* Per-CPU set-up, starting and stopping CPUs and the machine (PSCI, Arm DEN 0022), random numbers. */
 #include "a64.h"
 #include "a64_asm.h"
 #include <tess/string.h>
@@ -16,7 +16,6 @@ enum : uint64_t {
     PSCI_CPU_ON = 0xC4000003,
     PSCI_SYSTEM_OFF = 0x84000008,
     PSCI_SYSTEM_RESET = 0x84000009,
-    CPACR_FPU_ENABLE = 3 << 20, /* no traps from EL0 or EL1 (Arm ARM D17.2.33) */
     ID_MMFR1_PAN = 15 << 20,
     ID_ISAR0_RNDR = 15ull << 60,
 };
@@ -51,7 +50,7 @@ void arch_cpu_init(struct cpu *cpu)
     A64_WRITE(tpidr_el0, 0);
     A64_WRITE(tpidrro_el0, 0);
     A64_WRITE(mdscr_el1, 0); /* no debug exceptions */
-    A64_WRITE(cpacr_el1, 0); /* FPU and SVE trap */
+    a64_fpu_cpu_init();
     A64_WRITE(sctlr_el1, A64_READ(sctlr_el1) | SCTLR_WXN);
     a64_isb();
     /* SCTLR.WXN may be cached in TLB entries (Arm ARM D17.2.118). */
@@ -149,35 +148,6 @@ void arch_idle(void)
      * check and the wait, and no interrupt is ever taken in kernel mode. */
     __asm__ volatile("dsb sy\n\twfi" ::: "memory");
     a64_irq_handle();
-}
-
-/* ---- FPU -------------------------------------------------------------------------------------------------------- */
-
-constexpr uint32_t FPU_AREA_SIZE = 576; /* 32 * 16, FPSR, FPCR, rounded up to 64 */
-
-static void fpu_enable(void)
-{
-    A64_WRITE(cpacr_el1, CPACR_FPU_ENABLE);
-    a64_isb();
-}
-
-uint32_t arch_fpu_size(void) { return FPU_AREA_SIZE; }
-
-/* All zero: FPCR rounds to nearest with exceptions untrapped. */
-void arch_fpu_init(void *area) { memset(area, 0, FPU_AREA_SIZE); }
-
-void arch_fpu_save(void *area) { a64_fpu_save(area); }
-
-void arch_fpu_restore(const void *area)
-{
-    fpu_enable();
-    a64_fpu_restore(area);
-}
-
-void arch_fpu_disable(void)
-{
-    A64_WRITE(cpacr_el1, 0);
-    a64_isb();
 }
 
 /* ---- Odds and ends ---------------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@ struct thread *a64_user_serror(struct thread *current, uint64_t esr);
 enum exception_class : uint32_t {
     CLASS_WAIT = 0x01, /* wfi, wfe and their forms with a timeout */
     CLASS_FPU_ACCESS = 0x07,
+    CLASS_SVE_ACCESS = 0x19,
     CLASS_INSTRUCTION_ABORT_USER = 0x20,
     CLASS_INSTRUCTION_ABORT_KERNEL = 0x21,
     CLASS_PC_ALIGNMENT = 0x22,
@@ -65,7 +66,8 @@ static struct fault decode(uint64_t esr, uint64_t far)
     case CLASS_INSTRUCTION_ABORT_KERNEL: return decode_abort(esr, far, true);
     case CLASS_DATA_ABORT_USER:
     case CLASS_DATA_ABORT_KERNEL: return decode_abort(esr, far, false);
-    case CLASS_FPU_ACCESS: fault.kind = FAULT_FPU; break;
+    case CLASS_FPU_ACCESS:
+    case CLASS_SVE_ACCESS: fault.kind = FAULT_FPU; break;
     case CLASS_PC_ALIGNMENT:
         fault.kind = FAULT_ALIGNMENT;
         fault.address = far;

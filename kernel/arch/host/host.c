@@ -360,6 +360,7 @@ bool arch_tlb_flush_broadcast(vaddr_t, uint64_t) { return false; }
 void arch_icache_sync(const void *, uint64_t) {}
 bool arch_port_in(uint16_t, uint32_t, uint32_t *) { return false; }
 bool arch_port_out(uint16_t, uint32_t, uint32_t) { return false; }
+uint32_t arch_vector_size(void) { return 0; }
 uint32_t arch_fpu_size(void) { return FPU_BYTES; }
 void arch_fpu_init(void *area) { memset(area, 0, FPU_BYTES); }
 void arch_fpu_save(void *area) { memset(area, 1, FPU_BYTES); }

@@ -22,8 +22,9 @@ void arch_cpu_init(struct cpu *cpu)
     if (cpu->arch != nullptr) {
         use_emergency_stack(cpu, cpu->arch);
     }
+    rv_fpu_cpu_init();
     /* SPP clear from here on: traps come from user mode or do not return, and each SRET clears it anyway. */
-    csr_clear(sstatus, SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_FS | SSTATUS_VS | SSTATUS_SUM | SSTATUS_MXR);
+    csr_clear(sstatus, SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_SUM | SSTATUS_MXR);
     csr_write(scounteren, SCOUNTEREN_CY_TM_IR);
     csr_write(sie, 0);
 }

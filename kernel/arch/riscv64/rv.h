@@ -48,6 +48,9 @@ void rv_console_suspend(void);
 void rv_power_init(const struct boot_info *bi);
 void rv_power_remap(void);
 
+/* fpu.c: finds out what the CPU has, and leaves it disabled */
+void rv_fpu_cpu_init(void);
+
 /* sbi.c: RISC-V SBI specification 1.0 (and 2.0 for the debug console). */
 struct sbi_result {
     int64_t error;

@@ -75,7 +75,7 @@ static uint32_t illegal_instruction(vaddr_t pc)
     return (low & 3) == 3 ? low | user_code_halfword(pc + 2) << 16 : low;
 }
 
-/* RISC-V Unprivileged, chapter 24 (opcode map) and 16.8 (compressed): everything that needs FS. */
+/* RISC-V Unprivileged, chapter 24 (opcode map) and 16.8 (compressed), and V 1.0, 5: everything that needs FS or VS. */
 static bool is_fpu_instruction(uint32_t instruction)
 {
     uint32_t funct3 = instruction >> 12 & 7;
@@ -84,14 +84,17 @@ static bool is_fpu_instruction(uint32_t instruction)
         return (instruction & 1) == 0 && (compressed_funct3 == 1 || compressed_funct3 == 5); /* c.fld[sp], c.fsd[sp] */
     }
     switch (instruction & 0x7F) {
-    case 0x07: /* LOAD-FP and STORE-FP share their opcodes with vector loads, which have other widths */
-    case 0x27: return funct3 >= 1 && funct3 <= 4;
-    case 0x43: /* FMADD FMSUB FNMSUB FNMADD OP-FP */
+    case 0x07: /* LOAD-FP and STORE-FP, vector loads and stores */
+    case 0x27:
+    case 0x43: /* FMADD FMSUB FNMSUB FNMADD OP-FP OP-V */
     case 0x47:
     case 0x4B:
     case 0x4F:
-    case 0x53: return true;
-    case 0x73: { /* fflags, frm, fcsr */ uint32_t csr = instruction >> 20; return funct3 % 4 != 0 && csr >= 1 && csr <= 3;
+    case 0x53:
+    case 0x57: return true;
+    case 0x73: { /* fflags, frm, fcsr; vstart, vxsat, vxrm, vcsr; vl, vtype, vlenb */
+        uint32_t csr = instruction >> 20;
+        return funct3 % 4 != 0 && ((csr >= 1 && csr <= 3) || (csr >= 8 && csr <= 15) || (csr >= 0xC20 && csr <= 0xC22));
     }
     default: return false;
     }

@@ -51,6 +51,8 @@ void x86_fpu_cpu_init(void)
     arch_fpu_disable();
 }
 
+uint32_t arch_vector_size(void) { return 0; }
+
 uint32_t arch_fpu_size(void) { return x86_features.fpu_size; }
 
 /* A zero XSTATE_BV makes XRSTOR initialise every component; MXCSR is read from the area even then. FXRSTOR reads all of it. */

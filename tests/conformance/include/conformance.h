@@ -56,6 +56,7 @@ void ring_call_tests(void);
 void event_tests(void);
 void futex_tests(void);
 void registers_tests(void);
+void fpu_tests(void);
 void device_tests(void);
 void system_tests(void);
 
@@ -69,4 +70,5 @@ int32_t role_call(void);
 int32_t role_map(void);
 int32_t role_unmapped(void);
 int32_t role_full(void);
+int32_t role_fpu(void);
 int32_t role_blocked(void);

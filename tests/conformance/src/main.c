@@ -12,6 +12,7 @@ const struct role roles[] = {
     {"echo", role_echo},
     {"call", role_call},
     {"full", role_full},
+    {"fpu", role_fpu},
     {},
 };
 
@@ -31,6 +32,7 @@ int main(void)
     event_tests();
     futex_tests();
     registers_tests();
+    fpu_tests();
     endpoint_tests();
     message_tests();
     ring_tests();

@@ -142,6 +142,7 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
 /* ---- FPU --------------------------------------------------------------------------------------------------------
  * A thread without FPU area runs with the FPU disabled (FAULT_FPU on use). */
 uint32_t arch_fpu_size(void);            /* bytes of the save area, 64-byte aligned, at most 4096 - 64; probed once */
+uint32_t arch_vector_size(void);         /* bytes of a register of a vector set whose length software must ask for (SVE, V); 0 = none */
 void arch_fpu_init(void *area);          /* initial state */
 void arch_fpu_save(void *area);          /* from the CPU; FPU stays enabled */
 void arch_fpu_restore(const void *area); /* enables the FPU and loads */

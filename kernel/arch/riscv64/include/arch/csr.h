@@ -18,6 +18,7 @@ constexpr uint64_t SSTATUS_SPP = 1ull << 8;
 constexpr uint64_t SSTATUS_FS = 3ull << 13;
 constexpr uint64_t SSTATUS_FS_INITIAL = 1ull << 13;
 constexpr uint64_t SSTATUS_VS = 3ull << 9;
+constexpr uint64_t SSTATUS_VS_INITIAL = 1ull << 9;
 constexpr uint64_t SSTATUS_SUM = 1ull << 18;
 constexpr uint64_t SSTATUS_MXR = 1ull << 19;
 
