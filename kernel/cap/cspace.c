@@ -12,10 +12,8 @@
 
 static uint32_t generation_of(const struct slot *slot) { return (uint32_t)(atomic_load_explicit(&slot->name, memory_order_relaxed) >> 32); }
 
-status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+status_t cspace_refusal(struct cspace *cspace, handle_t handle)
 {
-    if (cspace_peek(cspace, handle, out_cap))
-        return OK;
     if ((uint32_t)handle >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
         return ERROR_BAD_HANDLE;
     uint64_t name = atomic_load_explicit(&cspace_slot(cspace, (uint32_t)handle)->name, memory_order_acquire);
@@ -68,26 +66,38 @@ static status_t slots_grow(struct cspace *cspace)
     return OK;
 }
 
+/* From the free list; nullptr when there is none or the table is closed. */
+static inline struct slot *slot_pop(struct cspace *cspace) REQUIRES(&cspace->lock)
+{
+    struct slot *slot = atomic_load_explicit(&cspace->is_closed, memory_order_relaxed) ? nullptr : cspace->free;
+    if (slot != nullptr) {
+        cspace->free = (struct slot *)slot->node.child;
+        cspace->used_count++;
+    }
+    return slot;
+}
+
 static status_t slot_take(struct cspace *cspace, struct slot **out_slot)
 {
     for (;;) {
         spinlock_acquire(&cspace->lock);
-        struct slot *slot = cspace->is_closed ? nullptr : cspace->free;
+        *out_slot = slot_pop(cspace);
         bool is_closed = cspace->is_closed;
-        if (slot != nullptr) {
-            cspace->free = (struct slot *)slot->node.child;
-            cspace->used_count++;
-        }
         spinlock_release(&cspace->lock);
-        if (is_closed)
-            return ERROR_STALE_HANDLE;
-        if (slot != nullptr) {
-            *out_slot = slot;
+        if (*out_slot != nullptr)
             return OK;
-        }
-        status_t status = slots_grow(cspace);
+        status_t status = is_closed ? ERROR_STALE_HANDLE : slots_grow(cspace);
         if (status != OK)
             return status;
+    }
+}
+
+static inline void slot_push(struct cspace *cspace, struct slot *slot) REQUIRES(&cspace->lock)
+{
+    cspace->used_count--;
+    if (generation_of(slot) != 0) { /* 0: wrapped, the slot retires */
+        slot->node.child = (struct derivation_node *)cspace->free;
+        cspace->free = slot;
     }
 }
 
@@ -95,11 +105,7 @@ static void slot_give_back(struct slot *slot)
 {
     struct cspace *cspace = slot->cspace;
     spinlock_acquire(&cspace->lock);
-    cspace->used_count--;
-    if (generation_of(slot) != 0) { /* 0: wrapped, the slot retires */
-        slot->node.child = (struct derivation_node *)cspace->free;
-        cspace->free = slot;
-    }
+    slot_push(cspace, slot);
     spinlock_release(&cspace->lock);
 }
 
@@ -125,10 +131,9 @@ static void drop(struct dropped dropped)
         object_put(dropped.object);
 }
 
-/* Under the object's lock. The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
-static struct dropped slot_empty(struct slot *slot)
+/* The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
+static inline struct dropped slot_empty(struct slot *slot, struct object *object) REQUIRES(&object->lock)
 {
-    struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
     struct dropped dropped = {.object = object};
     derivation_remove(&slot->node);
     struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
@@ -142,59 +147,139 @@ static struct dropped slot_empty(struct slot *slot)
     return dropped;
 }
 
-/* Empties the slot if it still holds (object, generation). */
-static bool slot_drop(struct slot *slot, struct object *object, uint32_t generation)
+/*
+ * Filling and emptying a slot come in two forms: a short one for when no lock is held by another and nothing unusual is to be done,
+ * which calls nothing but what comes last, so that no registers have to be kept; and the general one.
+ */
+
+[[clang::noinline]] static status_t slot_drop_generally(struct slot *slot, struct object *object, uint32_t generation)
 {
     spinlock_acquire(&object->lock);
     bool is_same = slot_holds(slot, object, generation);
     struct dropped dropped = {};
     if (is_same)
-        dropped = slot_empty(slot);
+        dropped = slot_empty(slot, object);
     spinlock_release(&object->lock);
-    if (is_same) {
+    if (!is_same)
+        return ERROR_STALE_HANDLE;
+    slot_give_back(slot);
+    drop(dropped);
+    return OK;
+}
+
+[[clang::noinline]] static status_t finish_drop(struct slot *slot, struct object *object, struct badge *badge, bool was_owner)
+{
+    if (slot != nullptr)
         slot_give_back(slot);
-        drop(dropped);
+    drop((struct dropped){.object = object, .badge = badge, .was_owner = was_owner});
+    return OK;
+}
+
+/* Empties the slot if it still holds (object, generation); else STALE_HANDLE. */
+static status_t slot_drop(struct slot *slot, struct object *object, uint32_t generation)
+{
+    if (!spinlock_try_acquire(&object->lock))
+        return slot_drop_generally(slot, object, generation);
+    if (!slot_holds(slot, object, generation)) {
+        spinlock_release(&object->lock);
+        return ERROR_STALE_HANDLE;
     }
-    return is_same;
+    struct dropped dropped = slot_empty(slot, object);
+    spinlock_release(&object->lock);
+    struct cspace *cspace = slot->cspace;
+    if (!spinlock_try_acquire(&cspace->lock))
+        return finish_drop(slot, object, dropped.badge, dropped.was_owner);
+    slot_push(cspace, slot);
+    spinlock_release(&cspace->lock);
+    /* Not the last reference: nothing is to be done. Nobody drops one but as here, so it cannot become the last before it is gone. */
+    uint32_t refs = atomic_load_explicit(&object->refs, memory_order_relaxed);
+    if (dropped.badge != nullptr || dropped.was_owner || refs == 1 ||
+        !atomic_compare_exchange_strong_explicit(&object->refs, &refs, refs - 1, memory_order_release, memory_order_relaxed))
+        return finish_drop(nullptr, object, dropped.badge, dropped.was_owner);
+    return OK;
+}
+
+/* Puts the object in a slot that was taken; false when the object or the parent's handle is gone. */
+[[gnu::always_inline]] static inline bool slot_fill(struct slot *slot, struct object *object, struct slot *parent,
+                                                    uint32_t parent_generation, uint32_t rights, struct badge *badge, uint64_t name)
+    REQUIRES(&object->lock)
+{
+    if (!object_is_alive(object) || (parent != nullptr && !slot_holds(parent, object, parent_generation)))
+        return false;
+    object_get(object);
+    if (badge == nullptr && parent != nullptr)
+        badge = atomic_load_explicit(&parent->badge, memory_order_relaxed);
+    atomic_store_explicit(&slot->rights, rights, memory_order_relaxed);
+    atomic_store_explicit(&slot->badge, badge, memory_order_relaxed);
+    if (badge != nullptr)
+        badge->handles++;
+    if (object->type == OBJECT_ENDPOINT && (rights & RIGHT_OWNER) != 0)
+        atomic_fetch_add(&((struct endpoint *)object)->owner_count, 1);
+    derivation_insert(parent != nullptr ? &parent->node : &object->root, &slot->node);
+    atomic_store_explicit(&slot->object, object, memory_order_relaxed);
+    atomic_store_explicit(&slot->name, name, memory_order_release);
+    return true;
+}
+
+[[clang::noinline]] static status_t insert_failed(struct slot *slot, struct object *object, bool was_filled, uint64_t name)
+{
+    if (was_filled)
+        (void)slot_drop(slot, object, (uint32_t)(name >> 32));
+    else
+        slot_give_back(slot);
+    return ERROR_STALE_HANDLE;
+}
+
+[[gnu::always_inline]] static inline status_t insert_locked(struct slot *slot, struct object *object, struct slot *parent,
+                                                            uint32_t parent_generation, uint32_t rights, struct badge *badge,
+                                                            handle_t *out_handle) RELEASES(&object->lock)
+{
+    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed) ^ SLOT_EMPTY;
+    bool is_ok = slot_fill(slot, object, parent, parent_generation, rights, badge, name);
+    spinlock_release(&object->lock);
+    /* The table may have been closed since the slot was taken, and the closer be past it: it closed first and then looks at the
+     * slots, we filled first and then look. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!is_ok || atomic_load_explicit(&slot->cspace->is_closed, memory_order_relaxed))
+        return insert_failed(slot, object, is_ok, name);
+    *out_handle = name;
+    return OK;
+}
+
+[[clang::noinline]] static status_t insert_into(struct slot *slot, struct object *object, struct slot *parent, uint32_t parent_generation,
+                                                uint32_t rights, struct badge *badge, handle_t *out_handle)
+{
+    spinlock_acquire(&object->lock);
+    return insert_locked(slot, object, parent, parent_generation, rights, badge, out_handle);
+}
+
+[[clang::noinline]] static status_t insert_generally(struct cspace *cspace, struct object *object, struct slot *parent,
+                                                     uint32_t parent_generation, uint32_t rights, struct badge *badge, handle_t *out_handle)
+{
+    struct slot *slot;
+    status_t status = slot_take(cspace, &slot);
+    return status == OK ? insert_into(slot, object, parent, parent_generation, rights, badge, out_handle) : status;
+}
+
+static status_t insert(struct cspace *cspace, struct object *object, struct slot *parent, uint32_t parent_generation, uint32_t rights,
+                       struct badge *badge, handle_t *out_handle)
+{
+    if (!spinlock_try_acquire(&cspace->lock))
+        return insert_generally(cspace, object, parent, parent_generation, rights, badge, out_handle);
+    struct slot *slot = slot_pop(cspace);
+    spinlock_release(&cspace->lock);
+    if (slot == nullptr)
+        return insert_generally(cspace, object, parent, parent_generation, rights, badge, out_handle);
+    if (!spinlock_try_acquire(&object->lock))
+        return insert_into(slot, object, parent, parent_generation, rights, badge, out_handle);
+    return insert_locked(slot, object, parent, parent_generation, rights, badge, out_handle);
 }
 
 status_t cspace_insert(struct cspace *cspace, struct object *object, const struct cap *parent, uint32_t rights, struct badge *badge,
                        handle_t *out_handle)
 {
-    struct slot *slot;
-    status_t status = slot_take(cspace, &slot);
-    if (status != OK)
-        return status;
-    spinlock_acquire(&object->lock);
-    bool is_ok = object_is_alive(object) && (parent == nullptr || slot_holds(parent->slot, object, parent->generation));
-    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed) ^ SLOT_EMPTY;
-    if (is_ok) {
-        object_get(object);
-        if (badge == nullptr && parent != nullptr)
-            badge = atomic_load_explicit(&parent->slot->badge, memory_order_relaxed);
-        atomic_store_explicit(&slot->rights, rights, memory_order_relaxed);
-        atomic_store_explicit(&slot->badge, badge, memory_order_relaxed);
-        if (badge != nullptr)
-            badge->handles++;
-        if (object->type == OBJECT_ENDPOINT && (rights & RIGHT_OWNER) != 0)
-            atomic_fetch_add(&((struct endpoint *)object)->owner_count, 1);
-        derivation_insert(parent != nullptr ? &parent->slot->node : &object->root, &slot->node);
-        *out_handle = name;
-        atomic_store_explicit(&slot->object, object, memory_order_relaxed);
-        atomic_store(&slot->name, name);
-    }
-    spinlock_release(&object->lock);
-    if (!is_ok) {
-        slot_give_back(slot);
-        return ERROR_STALE_HANDLE;
-    }
-    /* The table may have been closed since slot_take(), and the closer be past this slot: it closed first and then looks at the
-     * slots, we filled first and then look. */
-    if (atomic_load(&cspace->is_closed)) {
-        (void)slot_drop(slot, object, (uint32_t)(name >> 32));
-        return ERROR_STALE_HANDLE;
-    }
-    return OK;
+    return insert(cspace, object, parent != nullptr ? parent->slot : nullptr, parent != nullptr ? parent->generation : 0, rights, badge,
+                  out_handle);
 }
 
 status_t cspace_remove(struct cspace *cspace, handle_t handle)
@@ -203,7 +288,7 @@ status_t cspace_remove(struct cspace *cspace, handle_t handle)
     status_t status = cspace_lookup(cspace, handle, &cap);
     if (status != OK)
         return status;
-    return slot_drop(cap.slot, cap.object, (uint32_t)(handle >> 32)) ? OK : ERROR_STALE_HANDLE;
+    return slot_drop(cap.slot, cap.object, cap.generation);
 }
 
 status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to, bool is_move, handle_t *out_handle)
@@ -219,7 +304,7 @@ status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to
     if (status != OK)
         return status;
     /* Moving: the copy was derived from the source; deleting the source makes the copy take its place in the tree. */
-    if (is_move && !slot_drop(cap.slot, cap.object, (uint32_t)(handle >> 32))) {
+    if (is_move && slot_drop(cap.slot, cap.object, cap.generation) != OK) {
         status_t undone = cspace_remove(to, *out_handle);
         (void)undone; /* it may be revoked already: the same result */
         return ERROR_STALE_HANDLE;
@@ -245,7 +330,7 @@ bool object_revoke_step(struct object *object, struct slot *slot, uint64_t gener
             return false;
         }
         struct slot *victim = container_of(first, struct slot, node);
-        struct dropped dropped = slot_empty(victim);
+        struct dropped dropped = slot_empty(victim, object);
         spinlock_release(&object->lock);
         slot_give_back(victim);
         drop(dropped);
@@ -258,6 +343,7 @@ bool cspace_close_step(struct cspace *cspace)
     spinlock_acquire(&cspace->lock);
     atomic_store(&cspace->is_closed, true);
     spinlock_release(&cspace->lock);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with insert_locked()'s */
     uint32_t count = atomic_load(&cspace->slot_count);
     for (uint32_t done = 0; done < 256; done++) {
         uint32_t index = atomic_load(&cspace->clear_cursor);
@@ -330,7 +416,7 @@ status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t sourc
         return status;
     if ((cap.rights & RIGHT_COPY) == 0)
         return ERROR_MISSING_RIGHT;
-    return cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
+    return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
 }
 
 static void badge_free(struct deferred *deferred)
@@ -345,17 +431,13 @@ static void badge_free(struct deferred *deferred)
 
 void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_free); }
 
-status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t badge_value,
-                     uint64_t *out_handle)
+[[clang::noinline]] static status_t mint_badge(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights,
+                                               uint64_t badge_value, uint64_t *out_handle)
 {
     struct cap cap;
     status_t status = cspace_lookup(inv->cspace, source, &cap);
     if (status != OK)
         return status;
-    if ((cap.rights & RIGHT_MINT) == 0)
-        return ERROR_MISSING_RIGHT;
-    if (badge_value == 0)
-        return cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
     if (cap.object->type != OBJECT_ENDPOINT)
         return ERROR_WRONG_TYPE;
     if (cap.badge != nullptr)
@@ -381,6 +463,20 @@ status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t sourc
     else if (is_last)
         badge_release(badge);
     return status;
+}
+
+status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t badge_value,
+                     uint64_t *out_handle)
+{
+    struct cap cap;
+    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    if (status != OK)
+        return status;
+    if ((cap.rights & RIGHT_MINT) == 0)
+        return ERROR_MISSING_RIGHT;
+    if (badge_value != 0)
+        return mint_badge(inv, self, source, rights, badge_value, out_handle);
+    return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
 }
 
 status_t cspace_move(struct invocation *inv, struct cspace *self, uint64_t source, uint64_t *out_handle)

@@ -90,10 +90,8 @@ static void reap_push(struct object *object)
     list->last = object;
 }
 
-void object_put(struct object *object)
+void object_unreferenced(struct object *object)
 {
-    if (atomic_fetch_sub(&object->refs, 1) != 1)
-        return;
     uint8_t expected = REAP_NONE;
     if (atomic_compare_exchange_strong(&object->reap, &expected, REAP_QUEUED)) {
         atomic_fetch_add_explicit(&reap_count, 1, memory_order_relaxed);

@@ -78,44 +78,52 @@ void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, u
     }
 }
 
-/* Removes leaves of [start, end) below `table`; frees emptied subtables onto *out. True when anything was present. */
-static bool unmap_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, paddr_t *out)
+static uint64_t *entry_in(paddr_t table, vaddr_t va, uint32_t level) { return (uint64_t *)phys_to_virt(table) + entry_index(va, level); }
+
+/* Removes the leaves of [va, stop), which lie in one table of level 0; how many there were. */
+static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop)
 {
-    bool any = false;
-    uint64_t *entries = phys_to_virt(table);
-    uint64_t step = level_size(level);
-    for (vaddr_t va = start; va < end;) {
-        vaddr_t next = (va & ~(step - 1)) + step;
-        vaddr_t stop = next < end ? next : end;
-        uint64_t *entry = &entries[entry_index(va, level)];
+    uint32_t removed = 0;
+    for (; va < stop; va += PAGE_SIZE, entry++)
         if (arch_pte_is_present(*entry)) {
-            bool gone = true;
-            if (level > 0) {
-                paddr_t sub = arch_pte_address(*entry);
-                any |= unmap_level(sub, level - 1, va, stop, out);
-                gone = page_of(sub)->slab_free == 0;
-                if (gone) {
-                    /* The chain word lies in a table no walker can enter any more, but walkers under way still may: it is
-                     * written by page_table_free_list's caller order, so keep the entry non-present (bit 0 clear). */
-                    *(uint64_t *)phys_to_virt(sub) = *out;
-                    *out = sub;
-                }
-            } else {
-                any = true;
-            }
-            if (gone) {
-                atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
-                page_of(table)->slab_free--;
-            }
+            atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
+            removed++;
         }
-        va = stop;
-    }
-    return any;
+    return removed;
 }
 
 bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
 {
-    return unmap_level(root, ARCH_PT_LEVELS - 1, start, end, out_tables);
+    bool any = false;
+    for (vaddr_t va = start; va < end;) {
+        uint64_t *path[ARCH_PT_LEVELS]; /* the entry for va in the table of each level */
+        paddr_t table = root;
+        uint32_t level = ARCH_PT_LEVELS - 1;
+        path[level] = entry_in(table, va, level);
+        while (level > 0 && arch_pte_is_present(*path[level])) {
+            table = arch_pte_address(*path[level--]);
+            path[level] = entry_in(table, va, level);
+        }
+        vaddr_t stop = min_u64(end, (va & ~(level_size(level + 1) - 1)) + level_size(level + 1));
+        if (level > 0) {
+            stop = min_u64(end, (va & ~(level_size(level) - 1)) + level_size(level)); /* nothing is mapped by this entry */
+        } else {
+            uint32_t removed = leaves_remove(path[0], va, stop);
+            page_of(table)->slab_free -= (uint16_t)removed;
+            any |= removed != 0;
+        }
+        /* Tables that are empty now, upwards. The chain word lies in a table no walker can enter any more, but walkers under way
+         * still may: it is a table's address, whose bit 0 is clear, so they find nothing there. */
+        while (++level < ARCH_PT_LEVELS && page_of(table)->slab_free == 0) {
+            atomic_store_explicit((_Atomic uint64_t *)path[level], 0, memory_order_release);
+            *(uint64_t *)phys_to_virt(table) = *out_tables;
+            *out_tables = table;
+            table = virt_to_phys(path[level]) & ~(PAGE_SIZE - 1);
+            page_of(table)->slab_free--;
+        }
+        va = stop;
+    }
+    return any;
 }
 
 void page_table_free_list(struct untyped *untyped, paddr_t tables)

@@ -228,28 +228,22 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
         return ERROR_BAD_ARGUMENT;
     vaddr_t end = address + size;
     struct region *spares[2] = {nullptr, nullptr};
-    spinlock_acquire(&self->lock);
-    struct region *first = region_at_or_after(self, address);
-    bool is_exact = first != nullptr && first->start == address && first->end == end;
-    spinlock_release(&self->lock);
-    /* The common case, one whole region, needs no spare cells and so cannot fail for memory. */
-    if (!is_exact && !spares_alloc(self, spares)) {
-        spares_free(self, spares);
-        return ERROR_NO_MEMORY;
-    }
     struct region *dead = nullptr; /* chained through tree_node.left */
     spinlock_acquire(&self->lock);
-    if (is_exact) {
-        first = region_at_or_after(self, address);
-        if (first == nullptr || first->start != address || first->end != end) {
-            spinlock_release(&self->lock);
-            return ERROR_RESTART; /* another thread changed it meanwhile */
+    struct region *first = region_at_or_after(self, address);
+    /* The common case, one whole region, needs no spare cells and so cannot fail for memory. */
+    if (first == nullptr || first->start != address || first->end != end) {
+        spinlock_release(&self->lock);
+        if (!spares_alloc(self, spares)) {
+            spares_free(self, spares);
+            return ERROR_NO_MEMORY;
         }
-    } else {
+        spinlock_acquire(&self->lock);
         split_at_edges(self, address, end, spares);
+        first = region_at_or_after(self, address);
     }
-    for (struct region *region = region_at_or_after(self, address); region != nullptr && region->start < end;) {
-        struct region *next = region_next(region);
+    for (struct region *region = first; region != nullptr && region->start < end;) {
+        struct region *next = region->end < end ? region_next(region) : nullptr;
         (void)region_unlink(self, region);
         region->tree_node.left = dead != nullptr ? &dead->tree_node : nullptr;
         dead = region;

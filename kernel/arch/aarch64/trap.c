@@ -46,7 +46,6 @@ static struct fault decode_abort(uint64_t esr, uint64_t far, bool is_execute)
         /* group 0: address size, an address no table can map. */
         fault.kind = FAULT_PAGE;
         fault.is_execute = is_execute;
-        fault.is_present = group == STATUS_ACCESS_FLAG || group == STATUS_PERMISSION;
     } else {
         return fault; /* external aborts and the like: FAR may not be valid */
     }

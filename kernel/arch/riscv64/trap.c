@@ -100,12 +100,6 @@ static bool is_fpu_instruction(uint32_t instruction)
     }
 }
 
-static bool is_allowed(uint64_t e, const struct fault *fault)
-{
-    uint64_t needed = RV_PTE_U | (fault->is_execute ? RV_PTE_X : fault->is_write ? RV_PTE_W : RV_PTE_R);
-    return (e & needed) == needed;
-}
-
 struct thread *rv_user_trap(struct thread *current)
 {
     uint64_t cause = csr_read(scause);
@@ -115,18 +109,9 @@ struct thread *rv_user_trap(struct thread *current)
     }
     struct arch_frame *frame = (struct arch_frame *)current;
     frame->sstatus = csr_read(sstatus);
+    /* Also when the CPU only remembered that there was no mapping, as it may (RISC-V Privileged 4.2.1): it is there then, and the
+     * page is flushed. */
     struct fault fault = fault_decode(cause);
-    if (fault.kind == FAULT_PAGE) {
-        uint32_t level;
-        uint64_t e = rv_walk_active(fault.address, &level);
-        if (fault.address < USER_TOP && is_allowed(e, &fault)) {
-            /* Not a fault by the tables: the CPU remembered their state before a mapping was added, as it may
-             * (RISC-V Privileged 4.2.1). */
-            arch_tlb_flush_page_local(fault.address);
-            return current;
-        }
-        fault.is_present = e != 0;
-    }
     if (fault.kind == FAULT_ILLEGAL && (frame->sstatus & SSTATUS_FS) == 0 && is_fpu_instruction(illegal_instruction(frame->pc))) {
         fault.kind = FAULT_FPU;
     }

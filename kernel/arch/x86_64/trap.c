@@ -48,7 +48,7 @@ enum : uint32_t {
     VECTOR_FIRST_INTERRUPT = 32,
 };
 
-constexpr uint64_t PAGE_ERROR_PRESENT = 1, PAGE_ERROR_WRITE = 2, PAGE_ERROR_USER = 4, PAGE_ERROR_FETCH = 16;
+constexpr uint64_t PAGE_ERROR_WRITE = 2, PAGE_ERROR_USER = 4, PAGE_ERROR_FETCH = 16;
 
 struct idt_gate { /* Intel SDM vol. 3, 6.14.1 */
     uint16_t offset_low;
@@ -120,7 +120,6 @@ static struct fault fault_describe(uint64_t vector, uint64_t error)
     struct fault fault = {.kind = fault_kind_of(vector), .code = vector << 32 | (uint32_t)error};
     if (vector == VECTOR_PAGE) {
         fault.address = x86_read_cr2();
-        fault.is_present = error & PAGE_ERROR_PRESENT;
         fault.is_write = error & PAGE_ERROR_WRITE;
         fault.is_execute = error & PAGE_ERROR_FETCH;
     }

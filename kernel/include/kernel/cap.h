@@ -94,7 +94,12 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
     *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = (uint32_t)(handle >> 32), .badge = badge};
     return true;
 }
-[[nodiscard]] status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap);
+/* Why cspace_peek() found nothing: BAD_HANDLE or STALE_HANDLE. */
+[[nodiscard]] status_t cspace_refusal(struct cspace *cspace, handle_t handle);
+[[nodiscard]] static inline status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    return __builtin_expect(cspace_peek(cspace, handle, out_cap), true) ? OK : cspace_refusal(cspace, handle);
+}
 
 /* The first handle in use at slot *index or above; moves *index to its slot. NOT_FOUND when there is none. */
 [[nodiscard]] status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handle, struct cap *out_cap);

@@ -83,7 +83,12 @@ static inline bool object_try_get(struct object *object)
     return false;
 }
 
-void object_put(struct object *object); /* the last one queues the object for reap_run() */
+void object_unreferenced(struct object *object); /* queues it for reap_run() */
+static inline void object_put(struct object *object)
+{
+    if (atomic_fetch_sub(&object->refs, 1) == 1)
+        object_unreferenced(object);
+}
 
 static inline bool object_is_alive(const struct object *object)
 {

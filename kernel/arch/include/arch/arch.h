@@ -111,9 +111,9 @@ enum fault_kind : uint32_t {
 };
 struct fault {
     enum fault_kind kind;
-    bool is_write, is_execute, is_present; /* is_present: the translation existed, the access was not allowed */
-    vaddr_t address;                       /* faulting address (FAULT_PAGE, FAULT_ALIGNMENT), else 0 */
-    uint64_t code;                         /* architecture's raw code (vector<<32|error, ESR_EL1, scause), for reports */
+    bool is_write, is_execute;
+    vaddr_t address; /* faulting address (FAULT_PAGE, FAULT_ALIGNMENT), else 0 */
+    uint64_t code;   /* architecture's raw code (vector<<32|error, ESR_EL1, scause), for reports */
 };
 struct thread *kernel_user_fault(struct thread *current, const struct fault *fault);
 struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched the interrupt from user mode via irq_*() */
