@@ -21,6 +21,11 @@ extern const uint32_t job_count;
 
 static inline uint64_t any(struct worker *worker, uint64_t limit) { return random_next(&worker->seed) % limit; }
 
+/* waits.c */
+void step_pairs(struct worker *worker);
+void step_events(struct worker *worker);
+void step_interrupts(struct worker *worker);
+
 /* The keeper's echo server: a ring with late answers (churn.c). */
 void server_open(void);
 void server_close(void);

@@ -415,5 +415,8 @@ const struct job jobs[] = {
     {"revokes", revokes},
     {"rings", rings},
     {"sleeps", sleeps},
+    {"pairs", step_pairs},
+    {"events", step_events},
+    {"interrupts", step_interrupts},
 };
 const uint32_t job_count = ARRAY_LENGTH(jobs);

@@ -4,11 +4,13 @@
  * memory by type and all objects are what they were (test_run).
  */
 #include <stress.h>
+#include <tess/stub/system.h>
 
 const struct role roles[] = {{"idle", role_idle},       {"busy", role_busy},   {"caller", role_caller},
                              {"threads", role_threads}, {"crash", role_crash}, {}};
 
 constexpr uint64_t STEP_SECONDS_MAX = 60;
+constexpr uint64_t REPORT_NS = 60 * NS_PER_S;
 constexpr uint32_t WORKERS_MAX = 16;
 
 static struct worker workers[WORKERS_MAX];
@@ -26,11 +28,34 @@ static void works(void *context)
     atomic_store(&worker->step_began_ns, 0);
 }
 
+static uint64_t steps_done(void)
+{
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < job_count; i++)
+        steps += atomic_load(&workers[i].steps);
+    return steps;
+}
+
+static uint64_t system_calls(void)
+{
+    uint64_t calls = 0;
+    struct tess_cpu_info info;
+    for (uint32_t i = 0; i < guest.cpu_count; i++)
+        if (EXPECT_OK(tess_system_cpu(guest.system, i, (uint64_t)&info)))
+            calls += info.syscalls;
+    return calls;
+}
+
 /* Does the workers' steps take an end? */
 static void look_after(uint64_t end)
 {
+    uint64_t report = time_after_ns(REPORT_NS);
     while (time_now_ns() < end && test_has_passed()) {
         sleep_ns(50 * NS_PER_MS);
+        if (time_now_ns() >= report) {
+            report += REPORT_NS;
+            log_info("%lu steps, %lu system calls", steps_done(), system_calls());
+        }
         for (uint32_t i = 0; i < job_count; i++) {
             uint64_t began = atomic_load(&workers[i].step_began_ns);
             if (began != 0 && time_now_ns() > began + STEP_SECONDS_MAX * NS_PER_S)
@@ -41,6 +66,7 @@ static void look_after(uint64_t end)
 
 static void churn(void)
 {
+    uint64_t calls_before = system_calls();
     server_open();
     atomic_store(&is_over, false);
     for (uint32_t i = 0; i < job_count; i++) {
@@ -52,17 +78,15 @@ static void churn(void)
     }
     look_after(time_after_ns(seconds * NS_PER_S));
     atomic_store(&is_over, true);
-    uint64_t steps = 0;
     for (uint32_t i = 0; i < job_count; i++) {
         if (std_thread_join(&workers[i].thread, time_after_ns(STEP_SECONDS_MAX * NS_PER_S)) != OK) {
             test_fail("%s does not end (step %lu)", workers[i].name, atomic_load(&workers[i].steps));
             handle_destroy(workers[i].thread.thread);
         }
         log_info("%s: %lu steps", workers[i].name, atomic_load(&workers[i].steps));
-        steps += atomic_load(&workers[i].steps);
     }
     server_close();
-    test_note("%lu steps in %lu s, seed %lu", steps, seconds, seed);
+    test_note("%lu steps, %lu system calls in %lu s, seed %lu", steps_done(), system_calls() - calls_before, seconds, seed);
 }
 
 int main(void)
