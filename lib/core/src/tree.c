@@ -3,7 +3,13 @@
 
 static uint32_t node_height(const struct tree_node *node) { return node == nullptr ? 0 : node->height; }
 
-static void node_update(struct tree_node *node) { node->height = 1 + max_u32(node_height(node->left), node_height(node->right)); }
+static void node_update(const struct tree *tree, struct tree_node *node)
+{
+    node->height = 1 + max_u32(node_height(node->left), node_height(node->right));
+    if (tree->update != nullptr) {
+        tree->update(node);
+    }
+}
 
 /* Puts `replacement` (may be nullptr) where `node` hangs. */
 static void replace_child(struct tree *tree, struct tree_node *node, struct tree_node *replacement)
@@ -31,8 +37,8 @@ static struct tree_node *rotate_left(struct tree *tree, struct tree_node *node)
     }
     up->left = node;
     node->parent = up;
-    node_update(node);
-    node_update(up);
+    node_update(tree, node);
+    node_update(tree, up);
     return up;
 }
 
@@ -46,8 +52,8 @@ static struct tree_node *rotate_right(struct tree *tree, struct tree_node *node)
     }
     up->right = node;
     node->parent = up;
-    node_update(node);
-    node_update(up);
+    node_update(tree, node);
+    node_update(tree, up);
     return up;
 }
 
@@ -67,17 +73,17 @@ static struct tree_node *node_balance(struct tree *tree, struct tree_node *node)
         }
         return rotate_left(tree, node);
     }
-    node_update(node);
+    node_update(tree, node);
     return node;
 }
 
-/* From `node` upwards, until a subtree's height is what it was. */
+/* From `node` upwards, until a subtree's height is what it was; to the root when something is kept about subtrees. */
 static void rebalance(struct tree *tree, struct tree_node *node)
 {
     while (node != nullptr) {
         uint32_t before = node->height;
         node = node_balance(tree, node);
-        if (node->height == before) {
+        if (node->height == before && tree->update == nullptr) {
             return;
         }
         node = node->parent;
@@ -93,6 +99,9 @@ void tree_insert(struct tree *tree, struct tree_node *node)
     }
     *node = (struct tree_node){.parent = parent, .height = 1};
     *link = node;
+    if (tree->update != nullptr) {
+        tree->update(node);
+    }
     rebalance(tree, parent);
 }
 
