@@ -128,7 +128,7 @@ static struct cpu *cpu_create(uint32_t index, uint64_t hw_id)
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
-    list_init(&block->run_queue.threads);
+    run_queue_init(&block->run_queue);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
     cpu->tlb_requests = phys_to_virt(boot_page("a CPU's inbox"));
@@ -179,6 +179,7 @@ static void continue_boot(void)
             (void)cpu_create(i, boot->cpus[i].hw_id);
     cpu_count = boot->cpu_count;
     arch_tlb_flush_kernel_local();
+    run_queue_init_clock();
     start_secondaries();
     untyped_init_root();
     clock_init();

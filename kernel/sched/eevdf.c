@@ -22,75 +22,172 @@ static void update(struct tree_node *node)
 void eevdf_init(struct eevdf_queue *queue, int64_t lag_limit)
 {
     *queue = (struct eevdf_queue){.lag_limit = lag_limit};
-    tree_init_augmented(&queue->waiting, is_before, update);
+    tree_init(&queue->waiting, is_before);
 }
 
-static inline void add(struct eevdf_queue *queue, uint64_t v, uint32_t weight)
-{
-    queue->sum += (__int128)(int64_t)(v - queue->base) * weight;
-    queue->weight += weight;
-}
+/*
+ * Most queues hold one or two. What is kept follows from who waits:
+ *   nobody          the running one's v is V; when nobody runs either, base is
+ *   one (`only`)    nothing: V follows from it and the running one
+ *   in the tree     base and sum
+ */
+static inline bool is_in_tree_mode(const struct eevdf_queue *queue) { return queue->waiting.root != nullptr; }
 
-static inline void subtract(struct eevdf_queue *queue, uint64_t v, uint32_t weight)
-{
-    queue->sum -= (__int128)(int64_t)(v - queue->base) * weight;
-    queue->weight -= weight;
-}
-
-/* Moves base to V (rounded towards where it was). A sum that does not fit 64 bits is brought near in steps. */
-static inline void rebase(struct eevdf_queue *queue)
-{
-    if (queue->weight == 0)
-        return;
-    constexpr int64_t LIMIT = INT64_MAX;
-    while (__builtin_expect(queue->sum > LIMIT || queue->sum < -LIMIT, false)) {
-        int64_t step = (queue->sum > 0 ? LIMIT : -LIMIT) / (int64_t)queue->weight;
-        queue->base += (uint64_t)step;
-        queue->sum -= (__int128)step * (int64_t)queue->weight;
-    }
-    int64_t step = (int64_t)queue->sum / (int64_t)queue->weight;
-    queue->base += (uint64_t)step;
-    queue->sum -= step * (int64_t)queue->weight;
-}
+/* ---- V ---- */
 
 static inline int64_t clamp(int64_t value, int64_t limit) { return value > limit ? limit : value < -limit ? -limit : value; }
 
-/* After rebase(). */
-static inline int64_t lag_of(const struct eevdf_queue *queue, uint64_t v, uint32_t weight)
-{
-    int64_t behind = (int64_t)(queue->base - v);
-    int64_t most = (queue->lag_limit << EEVDF_SHIFT) / weight; /* so that the product does not overflow */
-    return (clamp(behind, most) * (int64_t)weight) >> EEVDF_SHIFT;
-}
-
 static inline uint64_t length(uint64_t ticks, uint32_t weight) { return (ticks << EEVDF_SHIFT) / weight; }
 
-/* V moves when somebody with lag comes: seen from the V after that, it stands where its lag says if it is put (1 + w/W) times as far
- * from the V before. */
+static inline void sum_add(struct eevdf_queue *queue, uint64_t v, uint32_t weight)
+{
+    queue->sum += (__int128)(int64_t)(v - queue->base) * weight;
+}
+
+static inline void sum_subtract(struct eevdf_queue *queue, uint64_t v, uint32_t weight)
+{
+    queue->sum -= (__int128)(int64_t)(v - queue->base) * weight;
+}
+
+/* Moves base to V, less than one off; afterwards |sum| < weight. A sum that does not fit 64 bits is brought near in steps. */
+[[clang::noinline]] static void rebase(struct eevdf_queue *queue)
+{
+    while ((int64_t)queue->sum != queue->sum) {
+        int64_t step = (queue->sum > 0 ? INT64_MAX : -INT64_MAX) / (int64_t)queue->weight;
+        queue->base += (uint64_t)step;
+        queue->sum -= (__int128)step * (int64_t)queue->weight;
+    }
+    int64_t sum = (int64_t)queue->sum, step = sum / (int64_t)queue->weight;
+    queue->base += (uint64_t)step;
+    queue->sum = sum - step * (int64_t)queue->weight;
+}
+
+/* In ticks, of somebody that far behind V. Whoever is further behind than the limit allows is cut before the product could overflow. */
+static inline int64_t lag_of(const struct eevdf_queue *queue, int64_t behind, uint32_t weight)
+{
+    int64_t limit = queue->lag_limit;
+    return clamp((clamp(behind, limit << EEVDF_SHIFT) * (int64_t)weight) >> EEVDF_SHIFT, limit);
+}
+
+/* How far V is ahead of v_a when there are only a and b; cut at what lag_of() cuts. */
+static inline int64_t behind_of_two(const struct eevdf_queue *queue, uint64_t v_a, uint64_t v_b, uint32_t weight_b)
+{
+    int64_t difference = clamp((int64_t)(v_b - v_a), queue->lag_limit << EEVDF_SHIFT);
+    return difference * (int64_t)weight_b / (int64_t)queue->weight;
+}
+
+/* base = V. */
+static inline void settle(struct eevdf_queue *queue)
+{
+    const struct eevdf_running *running = &queue->running;
+    if (is_in_tree_mode(queue))
+        rebase(queue);
+    else if (queue->only == nullptr)
+        queue->base = running->weight != 0 ? running->v : queue->base;
+    else if (running->weight == 0)
+        queue->base = queue->only->v;
+    else
+        queue->base = running->v + (uint64_t)behind_of_two(queue, running->v, queue->only->v, queue->only->weight);
+}
+
+/* Where somebody stands who comes with this lag, after settle(). V moves when somebody with lag comes: seen from the V after that, it
+ * stands where its lag says if it is put (1 + w/W) times as far from the V before. */
 static inline uint64_t place(struct eevdf_queue *queue, int64_t lag, uint32_t weight)
 {
-    rebase(queue);
     if (lag == 0 || queue->weight == 0)
         return queue->base;
     int64_t scaled = clamp(lag, queue->lag_limit) * (1ll << EEVDF_SHIFT);
     return queue->base - (uint64_t)(scaled / (int64_t)weight + scaled / (int64_t)queue->weight);
 }
 
+/* ---- Who waits ---- */
+
+[[clang::noinline]] static void insert_second(struct eevdf_queue *queue, struct eevdf_entity *entity)
+{
+    struct eevdf_entity *only = queue->only;
+    if (only != nullptr) {
+        queue->base = only->v;
+        queue->sum = 0;
+        if (queue->running.weight != 0)
+            sum_add(queue, queue->running.v, queue->running.weight);
+        queue->only = nullptr;
+        only->is_in_tree = true;
+        tree_insert_augmented(&queue->waiting, &only->node, update);
+    }
+    sum_add(queue, entity->v, entity->weight);
+    entity->is_in_tree = true;
+    tree_insert_augmented(&queue->waiting, &entity->node, update);
+}
+
+/* The running one, if any, counts already; `entity` does not. */
+static inline void insert(struct eevdf_queue *queue, struct eevdf_entity *entity)
+{
+    queue->weight += entity->weight;
+    if (eevdf_has_waiting(queue))
+        insert_second(queue, entity);
+    else
+        queue->only = entity;
+}
+
+static inline void take_out(struct eevdf_queue *queue, struct eevdf_entity *entity)
+{
+    queue->weight -= entity->weight;
+    if (!entity->is_in_tree) {
+        queue->only = nullptr;
+        return;
+    }
+    sum_subtract(queue, entity->v, entity->weight);
+    entity->is_in_tree = false;
+    tree_remove_augmented(&queue->waiting, &entity->node, update);
+}
+
+struct eevdf_entity *eevdf_first(const struct eevdf_queue *queue)
+{
+    if (queue->only != nullptr)
+        return queue->only;
+    struct tree_node *node = tree_first(&queue->waiting);
+    return node != nullptr ? entity_of(node) : nullptr;
+}
+
+struct eevdf_entity *eevdf_next(const struct eevdf_entity *entity)
+{
+    struct tree_node *node = entity->is_in_tree ? tree_next(&entity->node) : nullptr;
+    return node != nullptr ? entity_of(node) : nullptr;
+}
+
+/* ---- Coming and going ---- */
+
+static inline void run(struct eevdf_queue *queue, const struct eevdf_running *place)
+{
+    queue->running = *place;
+    queue->weight += place->weight;
+    if (is_in_tree_mode(queue))
+        sum_add(queue, place->v, place->weight);
+}
+
+static inline void stop(struct eevdf_queue *queue)
+{
+    struct eevdf_running *running = &queue->running;
+    queue->weight -= running->weight;
+    if (is_in_tree_mode(queue))
+        sum_subtract(queue, running->v, running->weight);
+    running->weight = 0;
+}
+
 void eevdf_join(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
+    settle(queue);
     entity->v = place(queue, entity->lag, entity->weight);
     entity->deadline = entity->v + length(entity->request, entity->weight);
     entity->lag = 0;
-    add(queue, entity->v, entity->weight);
-    tree_insert(&queue->waiting, &entity->node);
+    insert(queue, entity);
 }
 
 void eevdf_remove(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
-    rebase(queue);
-    entity->lag = lag_of(queue, entity->v, entity->weight);
-    tree_remove(&queue->waiting, &entity->node);
-    subtract(queue, entity->v, entity->weight);
+    settle(queue);
+    entity->lag = lag_of(queue, (int64_t)(queue->base - entity->v), entity->weight);
+    take_out(queue, entity);
 }
 
 bool eevdf_charge(struct eevdf_queue *queue, uint64_t ticks)
@@ -100,7 +197,8 @@ bool eevdf_charge(struct eevdf_queue *queue, uint64_t ticks)
         ticks = EEVDF_CHARGE_MAX;
     uint64_t step = length(ticks, running->weight);
     running->v += step;
-    queue->sum += (__int128)step * running->weight;
+    if (is_in_tree_mode(queue))
+        queue->sum += (__int128)step * running->weight;
     if ((int64_t)(running->v - running->deadline) < 0)
         return false;
     running->deadline = running->v + length(running->request, running->weight);
@@ -110,72 +208,97 @@ bool eevdf_charge(struct eevdf_queue *queue, uint64_t ticks)
 int64_t eevdf_leave(struct eevdf_queue *queue)
 {
     struct eevdf_running *running = &queue->running;
+    const struct eevdf_entity *only = queue->only;
     uint32_t weight = running->weight;
-    running->weight = 0;
-    if (queue->weight == weight) { /* it was alone */
-        queue->base = running->v;
-        queue->sum = 0;
-        queue->weight = 0;
-        return 0;
+    int64_t lag = 0;
+    if (only != nullptr) {
+        lag = lag_of(queue, behind_of_two(queue, running->v, only->v, only->weight), weight);
+    } else {
+        settle(queue);
+        lag = lag_of(queue, (int64_t)(queue->base - running->v), weight);
     }
-    rebase(queue);
-    int64_t lag = lag_of(queue, running->v, weight);
-    subtract(queue, running->v, weight);
+    stop(queue);
     return lag;
 }
 
 void eevdf_put_back(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
-    struct eevdf_running *running = &queue->running;
-    if (entity->weight == running->weight && entity->request == running->request) {
-        entity->v = running->v;
-        entity->deadline = running->deadline;
-        running->weight = 0;
-        tree_insert(&queue->waiting, &entity->node);
+    const struct eevdf_running place = queue->running;
+    if (entity->weight != place.weight || entity->request != place.request) {
+        entity->lag = eevdf_leave(queue); /* lag is in ticks: it stays the same under another weight */
+        eevdf_join(queue, entity);
         return;
     }
-    entity->lag = eevdf_leave(queue); /* lag is in ticks: it stays the same under another weight */
-    eevdf_join(queue, entity);
+    stop(queue);
+    entity->v = place.v;
+    entity->deadline = place.deadline;
+    insert(queue, entity);
+}
+
+/* v <= V exactly if (v - base) * weight <= sum; and |sum| < weight. One entity is not above the mean, so the search finds one. */
+[[clang::noinline]] static struct eevdf_entity *search(struct eevdf_queue *queue)
+{
+    struct tree_node *node = queue->waiting.root;
+    rebase(queue);
+    uint64_t limit = queue->base - (queue->sum < 0 ? 1 : 0);
+    for (;;) {
+        if (node->left != nullptr && (int64_t)(entity_of(node->left)->min_v - limit) <= 0)
+            node = node->left;
+        else if ((int64_t)(entity_of(node)->v - limit) <= 0 || node->right == nullptr)
+            return entity_of(node);
+        else
+            node = node->right;
+    }
 }
 
 struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue)
 {
-    struct tree_node *node = queue->waiting.root;
-    if (node == nullptr)
+    struct eevdf_entity *entity = queue->only;
+    if (entity == nullptr && !is_in_tree_mode(queue))
         return nullptr;
-    /* v <= V exactly if (v - base) * weight <= sum. Of all entities one is not above the mean, so the search finds one. */
-    if (node->left != nullptr || node->right != nullptr) {
-        rebase(queue);
-        int64_t sum = (int64_t)queue->sum; /* less than one weight off */
-        uint64_t limit = queue->base - (sum < 0 ? 1 : 0);
-        for (;;) {
-            if (node->left != nullptr && (int64_t)(entity_of(node->left)->min_v - limit) <= 0)
-                node = node->left;
-            else if ((int64_t)(entity_of(node)->v - limit) <= 0 || node->right == nullptr)
-                break;
-            else
-                node = node->right;
-        }
-    }
-    struct eevdf_entity *entity = entity_of(node);
-    tree_remove(&queue->waiting, node);
-    queue->running = (struct eevdf_running){.v = entity->v, .deadline = entity->deadline, .request = entity->request, .weight = entity->weight};
+    if (entity == nullptr)
+        entity = search(queue);
+    take_out(queue, entity);
+    const struct eevdf_running place = {
+        .v = entity->v, .deadline = entity->deadline, .request = entity->request, .weight = entity->weight};
+    run(queue, &place);
     return entity;
 }
 
-void eevdf_resume(struct eevdf_queue *queue, const struct eevdf_running *place)
+void eevdf_resume(struct eevdf_queue *queue, const struct eevdf_running *place) { run(queue, place); }
+
+void eevdf_begin(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
-    queue->running = *place;
-    if (queue->weight == 0)
-        queue->base = place->v;
-    add(queue, place->v, place->weight);
+    settle(queue);
+    uint64_t v = place(queue, entity->lag, entity->weight);
+    entity->lag = 0;
+    const struct eevdf_running start = {
+        .v = v, .deadline = v + length(entity->request, entity->weight), .request = entity->request, .weight = entity->weight};
+    run(queue, &start);
+}
+
+/* Just behind the mean of the others, one of whom is then not behind V. */
+void eevdf_give_up(struct eevdf_queue *queue)
+{
+    struct eevdf_running place = queue->running;
+    stop(queue);
+    if (queue->weight != 0) {
+        settle(queue);
+        if ((int64_t)(place.v - queue->base) < 2)
+            place.v = queue->base + 2; /* base may be one below the mean */
+    }
+    place.deadline = place.v + length(place.request, place.weight);
+    run(queue, &place);
 }
 
 bool eevdf_preempts(const struct eevdf_queue *queue, const struct eevdf_entity *entity)
 {
     const struct eevdf_running *running = &queue->running;
-    return entity->request < running->request && (int64_t)(entity->deadline - running->deadline) < 0 &&
-           (__int128)(int64_t)(entity->v - queue->base) * (int64_t)queue->weight <= queue->sum;
+    if (entity->request >= running->request || (int64_t)(entity->deadline - running->deadline) >= 0)
+        return false;
+    if (!is_in_tree_mode(queue)) /* of two, the one behind */
+        return (int64_t)(entity->v - running->v) <= 0;
+    return (__int128)(int64_t)(entity->v - queue->base) * (int64_t)queue->weight <= queue->sum;
 }
 
 uint64_t eevdf_ticks_left(const struct eevdf_queue *queue)

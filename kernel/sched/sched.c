@@ -1,5 +1,5 @@
 /*
- * The scheduler. Each CPU's run queue has its own lock; a thread is in at most one queue, and only the one who made it ready
+ * The scheduler. Each CPU's run queue has its own lock (run_queue.c); a thread is in at most one, and only the one who made it ready
  * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
  */
 #include <arch/arch.h>
@@ -10,7 +10,7 @@
 
 static _Atomic uint64_t idle_mask[CPU_MAX / 64];
 
-static bool may_run_on(const struct thread *thread, uint32_t cpu)
+bool sched_may_run_on(const struct thread *thread, uint32_t cpu)
 {
     uint64_t affinity = peek(thread->affinity);
     return affinity == UINT64_MAX || ((affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
@@ -22,7 +22,7 @@ static bool is_idle(uint32_t cpu) { return (atomic_load_explicit(&idle_mask[cpu 
 static uint32_t choose_cpu(const struct thread *thread)
 {
     uint32_t last = atomic_load_explicit(&thread->cpu, memory_order_relaxed);
-    bool last_allowed = may_run_on(thread, last) && atomic_load_explicit(&cpus[last]->is_online, memory_order_relaxed);
+    bool last_allowed = sched_may_run_on(thread, last) && atomic_load_explicit(&cpus[last]->is_online, memory_order_relaxed);
     if (last_allowed && is_idle(last))
         return last;
     for (uint32_t word = 0; word * 64 < cpu_count; word++) {
@@ -30,66 +30,21 @@ static uint32_t choose_cpu(const struct thread *thread)
         while (idle != 0) {
             uint32_t cpu = word * 64 + (uint32_t)__builtin_ctzll(idle);
             idle &= idle - 1;
-            if (may_run_on(thread, cpu))
+            if (sched_may_run_on(thread, cpu))
                 return cpu;
         }
     }
-    if (last_allowed)
-        return last;
+    if (last_allowed) {
+        /* Nobody is idle: the shorter queue of two, so that long ones do not stay so until somebody has nothing to do. */
+        uint32_t other = (last + 1 + (uint32_t)(thread->object.id % cpu_count)) % cpu_count;
+        uint32_t here = peek(cpus[last]->run_queue->count);
+        bool is_shorter = here > 1 && peek(cpus[other]->run_queue->count) + 1 < here;
+        return is_shorter && sched_may_run_on(thread, other) && atomic_load(&cpus[other]->is_online) ? other : last;
+    }
     for (uint32_t cpu = 0; cpu < cpu_count; cpu++)
-        if (may_run_on(thread, cpu) && atomic_load(&cpus[cpu]->is_online))
+        if (sched_may_run_on(thread, cpu) && atomic_load(&cpus[cpu]->is_online))
             return cpu;
     return last;
-}
-
-static void enqueue(struct thread *thread, uint32_t cpu)
-{
-    struct run_queue *queue = cpus[cpu]->run_queue;
-    atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
-    spinlock_acquire(&queue->lock);
-    list_push_back(&queue->threads, &thread->run_node);
-    peekable_set(queue->count, queue->count + 1);
-    bool is_first = queue->count == 1;
-    spinlock_release(&queue->lock);
-    if (cpus[cpu] == arch_cpu())
-        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
-    else if (is_first)
-        smp_kick(cpu); /* idle: it must wake; busy: it must start a time slice */
-    /* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where
-     * the thread is; here it is the other way round: one of the two sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!may_run_on(thread, cpu))
-        sched_affinity_changed(thread);
-}
-
-void sched_ready(struct thread *thread)
-{
-    /* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another
-     * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread after SCHED_OFFER_NS. */
-    struct cpu *cpu = arch_cpu();
-    struct run_queue *queue = cpu->run_queue;
-    bool stays = peek(queue->count) == 0 && queue->handoff == nullptr && may_run_on(thread, cpu->index);
-    enqueue(thread, stays ? cpu->index : choose_cpu(thread));
-}
-
-void sched_spread(struct thread *thread) { enqueue(thread, choose_cpu(thread)); }
-
-void sched_switch_to(struct thread *thread)
-{
-    struct cpu *cpu = arch_cpu();
-    if (cpu->run_queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
-        sched_ready(thread);
-        return;
-    }
-    cpu->run_queue->handoff = thread;
-    cpu->exit_work |= EXIT_RESCHEDULE;
-}
-
-void sched_yield(void)
-{
-    struct cpu *cpu = arch_cpu();
-    cpu->run_queue->must_give_way = true;
-    cpu->exit_work |= EXIT_RESCHEDULE;
 }
 
 static uint32_t first_idle(void)
@@ -102,36 +57,92 @@ static uint32_t first_idle(void)
     return UINT32_MAX;
 }
 
-void sched_slice_expired(void)
+/* For how long who runs may go on while others wait. The shortest slice is also how long they wait while another CPU idles. */
+static inline uint64_t slice_ticks(const struct run_queue *queue, const struct thread *thread)
 {
-    struct run_queue *queue = arch_cpu()->run_queue;
-    uint32_t idle = queue->was_offered ? UINT32_MAX : first_idle();
-    if (idle == UINT32_MAX) {
-        sched_yield();
+    return run_queue_request_ticks[queue->was_offered || first_idle() == UINT32_MAX ? peek(thread->latency) : 0];
+}
+
+/* The timer comes early enough already: threads that wake each other in turn would set it anew each time. */
+static inline bool is_armed(const struct cpu *cpu, uint64_t ticks)
+{
+    return cpu->timer_queue->slice_end_ns != UINT64_MAX && cpu->run_queue->armed_ticks <= ticks;
+}
+
+/* The thread was put into the queue of this CPU: it must look there. */
+static void notify(struct thread *thread, uint32_t cpu, bool is_urgent)
+{
+    struct run_queue *queue = cpus[cpu]->run_queue;
+    struct cpu *self = arch_cpu();
+    if (cpus[cpu] == self) {
+        queue->must_give_way |= is_urgent;
+        if (is_urgent || self->current == nullptr || !is_armed(self, slice_ticks(queue, self->current)))
+            self->exit_work |= EXIT_RESCHEDULE;
+    } else if (is_urgent || peek(queue->count) == 1) {
+        smp_kick(cpu); /* idle: it must wake; busy: it must give way or start a time slice */
+    }
+    /* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where
+     * the thread is; here it is the other way round: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!sched_may_run_on(thread, cpu))
+        sched_affinity_changed(thread);
+}
+
+static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread, cpu)); }
+
+void sched_ready(struct thread *thread)
+{
+    /* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another
+     * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread soon. */
+    struct cpu *cpu = arch_cpu();
+    struct run_queue *queue = cpu->run_queue;
+    bool stays = peek(queue->count) == 0 && queue->handoff == nullptr && sched_may_run_on(thread, cpu->index);
+    enqueue(thread, stays ? cpu->index : choose_cpu(thread));
+}
+
+void sched_spread(struct thread *thread) { enqueue(thread, choose_cpu(thread)); }
+
+void sched_switch_to(struct thread *thread)
+{
+    struct cpu *cpu = arch_cpu();
+    if (cpu->run_queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
+        sched_ready(thread);
         return;
     }
-    queue->was_offered = true;
-    smp_kick(idle); /* it wakes and steals */
+    cpu->run_queue->handoff = thread;
+    cpu->exit_work |= EXIT_RESCHEDULE;
+}
+
+void sched_yield(void)
+{
+    struct cpu *cpu = arch_cpu();
+    cpu->run_queue->must_give_way = cpu->run_queue->must_yield = true;
+    cpu->exit_work |= EXIT_RESCHEDULE;
+}
+
+void sched_slice_expired(void)
+{
+    struct cpu *cpu = arch_cpu();
+    struct run_queue *queue = cpu->run_queue;
+    cpu->exit_work |= EXIT_RESCHEDULE; /* the timer is set anew, when somebody waits */
+    if (peek(queue->count) == 0)
+        return;
+    uint32_t idle = queue->was_offered ? UINT32_MAX : first_idle();
+    if (idle != UINT32_MAX) {
+        queue->was_offered = true;
+        smp_kick(idle); /* it wakes and steals */
+    } else if (run_queue_ticks_left(queue) == 0) {
+        queue->must_give_way = true;
+    }
 }
 
 void sched_affinity_changed(struct thread *thread)
 {
     atomic_thread_fence(memory_order_seq_cst); /* the mask was stored before; see enqueue() */
     uint32_t cpu = atomic_load(&thread->cpu);
-    if (may_run_on(thread, cpu))
+    if (sched_may_run_on(thread, cpu))
         return;
-    struct run_queue *queue = cpus[cpu]->run_queue;
-    bool was_queued = false;
-    spinlock_acquire(&queue->lock);
-    list_for_each (node, &queue->threads) {
-        if (container_of(node, struct thread, run_node) == thread) {
-            list_remove(node);
-            peekable_set(queue->count, queue->count - 1);
-            was_queued = true;
-            break;
-        }
-    }
-    spinlock_release(&queue->lock);
+    bool was_queued = run_queue_remove(cpus[cpu]->run_queue, thread, cpu);
     if (was_queued)
         sched_ready(thread);
     else if (cpus[cpu] == arch_cpu())
@@ -140,37 +151,21 @@ void sched_affinity_changed(struct thread *thread)
         smp_kick(cpu); /* it runs there, or is about to: sched_exit() looks at the mask */
 }
 
-static struct thread *queue_take(struct run_queue *queue, uint32_t for_cpu)
-{
-    if (peek(queue->count) == 0) /* enqueue() kicks this CPU when it is wrong */
-        return nullptr;
-    struct thread *found = nullptr;
-    spinlock_acquire(&queue->lock);
-    list_for_each (node, &queue->threads) {
-        struct thread *thread = container_of(node, struct thread, run_node);
-        if (may_run_on(thread, for_cpu)) {
-            list_remove(node);
-            peekable_set(queue->count, queue->count - 1);
-            found = thread;
-            break;
-        }
-    }
-    spinlock_release(&queue->lock);
-    return found;
-}
-
 static struct thread *steal(struct cpu *cpu)
 {
     for (uint32_t i = 1; i < cpu_count; i++) {
         uint32_t victim = (cpu->index + i) % cpu_count;
         if (cpus[victim] == nullptr || cpus[victim]->run_queue == nullptr)
             continue;
-        struct thread *thread = queue_take(cpus[victim]->run_queue, cpu->index);
+        struct thread *thread = run_queue_steal(cpus[victim]->run_queue, cpu->index);
         if (thread != nullptr)
             return thread;
     }
     return nullptr;
 }
+
+/* When the last thread stopped here, if nothing else ran since. */
+static inline uint64_t moment(const struct cpu *cpu) { return cpu->stopped_at != 0 ? cpu->stopped_at : arch_counter(); }
 
 static struct thread *pick(struct cpu *cpu)
 {
@@ -178,12 +173,17 @@ static struct thread *pick(struct cpu *cpu)
     struct thread *thread = queue->handoff;
     if (thread != nullptr) {
         queue->handoff = nullptr;
+        run_queue_begin(queue, thread, moment(cpu));
         return thread;
     }
-    cpu->timer_queue->slice_end_ns = UINT64_MAX;
     queue->was_offered = false;
-    thread = queue_take(queue, cpu->index);
-    return thread != nullptr || cpu_count == 1 ? thread : steal(cpu);
+    thread = run_queue_pick(queue, moment(cpu));
+    if (thread != nullptr || cpu_count == 1)
+        return thread;
+    thread = steal(cpu);
+    if (thread != nullptr)
+        run_queue_begin(queue, thread, moment(cpu));
+    return thread;
 }
 
 /* Before another CPU may run the thread that ran here. */
@@ -210,8 +210,10 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
     spinlock_acquire(&thread->lock);
     bool must_park = (atomic_load(&thread->pending) & (THREAD_PENDING_SUSPEND | THREAD_PENDING_KILL)) == THREAD_PENDING_SUSPEND;
     if (must_park) {
-        if (was_running)
+        if (was_running) {
             state_save(thread);
+            run_queue_leave(cpu->run_queue, thread, cpu->stopped_at);
+        }
         cpu->current = nullptr;
         atomic_store(&thread->is_running, false);
         thread->is_parked = true;
@@ -351,21 +353,47 @@ static inline bool start(struct cpu *cpu, struct thread *thread)
     return true;
 }
 
+/* Somebody waits: when who runs must give way at the latest, or when an idle CPU is to be offered who waits. */
+[[clang::noinline]] static void arm_slice(struct cpu *cpu, uint64_t ticks)
+{
+    struct run_queue *queue = cpu->run_queue;
+    uint64_t left = run_queue_ticks_left(queue);
+    queue->armed_ticks = ticks;
+    cpu->timer_queue->slice_end_ns = arch_time_ns() + arch_counter_ns(left < ticks ? left : ticks);
+}
+
 /* The last steps of an entry that changed something: slice, timer, epoch. */
 static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
 {
     struct run_queue *queue = cpu->run_queue;
-    queue->must_give_way = false;
+    queue->must_give_way = queue->must_yield = false;
     uint32_t left = cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE); /* looked at again when the slice ends, at the latest */
-    if (peek(queue->count) == 0 && left == 0)
-        cpu->timer_queue->slice_end_ns = UINT64_MAX;
-    else if (cpu->timer_queue->slice_end_ns == UINT64_MAX)
-        cpu->timer_queue->slice_end_ns =
-            arch_time_ns() + (!queue->was_offered && first_idle() != UINT32_MAX ? SCHED_OFFER_NS : SCHED_SLICE_NS);
+    if (peek(queue->count) != 0 || left != 0) {
+        uint64_t ticks = slice_ticks(queue, thread);
+        if (!is_armed(cpu, ticks))
+            arm_slice(cpu, ticks);
+    }
     timer_program();
     cpu->exit_work = left;
     quiesce_leave(cpu);
     return thread;
+}
+
+/* The running thread stops, ready as it is. */
+static void put_back(struct cpu *cpu, struct thread *thread)
+{
+    struct run_queue *queue = cpu->run_queue;
+    state_save(thread);
+    cpu->current = nullptr;
+    atomic_store(&thread->is_running, false);
+    if (sched_may_run_on(thread, cpu->index)) {
+        run_queue_put_back(queue, thread, cpu->index, queue->must_yield);
+        notify(thread, cpu->index, false);
+        return;
+    }
+    run_queue_leave(queue, thread, cpu->stopped_at);
+    queue->left.weight = 0;
+    enqueue(thread, choose_cpu(thread));
 }
 
 [[clang::noinline]] static struct thread *exit_generally(struct cpu *cpu)
@@ -374,12 +402,10 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
     struct run_queue *queue = cpu->run_queue;
     if (thread != nullptr && !admit(cpu, thread, true))
         thread = nullptr;
-    if (thread != nullptr && (queue->must_give_way || queue->handoff != nullptr || !may_run_on(thread, cpu->index))) {
-        if (peek(queue->count) != 0 || queue->handoff != nullptr || !may_run_on(thread, cpu->index)) {
-            state_save(thread);
-            cpu->current = nullptr;
-            atomic_store(&thread->is_running, false);
-            enqueue(thread, may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread));
+    bool must_stop = queue->must_give_way || peek(queue->is_used_up);
+    if (thread != nullptr && (must_stop || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index))) {
+        if (peek(queue->count) != 0 || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
+            put_back(cpu, thread);
             thread = nullptr;
         }
     }
@@ -391,9 +417,9 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
             idle(cpu);
             continue;
         }
-        uint32_t home = may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread);
+        uint32_t home = sched_may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread);
         if (home != cpu->index) {
-            enqueue(thread, home);
+            enqueue(thread, home); /* the place it was given here is dropped by the next pick */
             thread = nullptr;
         } else if (!start(cpu, thread)) {
             thread = nullptr;
@@ -446,9 +472,10 @@ struct thread *sched_exit(void)
     struct cpu *cpu = arch_cpu();
     struct thread *thread = cpu->run_queue->handoff;
     /* A call or a reply: the current thread waits, the one it hands over to runs, and nothing else is to be done. */
-    if (cpu->current == nullptr && thread != nullptr && may_run_on(thread, cpu->index) &&
+    if (cpu->current == nullptr && thread != nullptr && sched_may_run_on(thread, cpu->index) &&
         (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0) {
         cpu->run_queue->handoff = nullptr;
+        run_queue_begin(cpu->run_queue, thread, moment(cpu));
         if (start(cpu, thread))
             return finish_exit(cpu, thread);
     }

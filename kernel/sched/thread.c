@@ -32,6 +32,9 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     thread->message_memory = message;
     thread->message = phys_to_virt(page);
     thread->affinity = UINT64_MAX;
+    thread->weight = THREAD_WEIGHT_DEFAULT;
+    thread->latency = 1;
+    list_node_init(&thread->run_node);
     park_new(thread);
     atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
     thread->timer.fire = thread_timeout;
@@ -97,6 +100,7 @@ uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, st
     if (thread->fpu != nullptr)
         arch_fpu_save(thread->fpu);
     cpu->stopped_at = thread_stop_clock(thread);
+    run_queue_leave(cpu->run_queue, thread, cpu->stopped_at);
     thread->wait_deadline_ns = deadline_ns;
     cpu->current = nullptr;
     atomic_store_explicit(&thread->is_running, false, memory_order_relaxed);

@@ -69,7 +69,8 @@ static void check_queue(void)
         weight += queue.running.weight;
     }
     CHECK(weight == queue.weight);
-    CHECK(weight == 0 || sum == queue.sum);
+    CHECK(queue.waiting.root == nullptr || sum == queue.sum);
+    CHECK((queue.only != nullptr) <= (queue.waiting.root == nullptr));
     CHECK((runs >= 0) == (queue.running.weight != 0));
     if (queue.waiting.root != nullptr)
         check_subtree(queue.waiting.root);

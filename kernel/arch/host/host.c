@@ -169,7 +169,7 @@ static void cpu_create(uint32_t index)
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
     cpu->tlb_requests = block->requests;
-    list_init(&block->run_queue.threads);
+    run_queue_init(&block->run_queue);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
     atomic_store(&cpu->is_online, true);
@@ -184,6 +184,8 @@ void host_boot(uint64_t count_pages, uint32_t count_cpus)
         cpu_create(i);
     cpu_count = count_cpus;
     host_cpu = cpus[0];
+    time_mult = 1ull << TIME_SHIFT; /* the counter counts nanoseconds */
+    run_queue_init_clock();
     kernel_root = page_alloc(0);
     page_zero(phys_to_virt(kernel_root));
     clock_init_page();

@@ -11,7 +11,7 @@
  * Who runs is not in the tree: its place is in the queue itself (`running`), so a thread may pass it on to another (a call that hands
  * over) without the queue being touched.
  *
- * Bounds. weight 1 .. 2^16, request 1 .. 2^32, one charge at most 2^40 ticks (longer ones count as that): a step of virtual time is below
+ * Bounds. weight 1 .. 2^16, request 1 .. 2^32, lag limit 1 .. 2^28, one charge at most 2^40 ticks (longer ones count as that): a step of virtual time is below
  * 2^56, and virtual times that are compared lie less than 2^62 apart, so 64-bit differences do not wrap. `sum` is exact in 128 bits for up
  * to 2^32 entities.
  */
@@ -27,9 +27,10 @@ constexpr uint64_t EEVDF_CHARGE_MAX = 1ull << 40;
 
 struct eevdf_entity {
     struct tree_node node; /* by deadline */
-    uint64_t v, deadline;  /* valid in the tree */
+    uint64_t v, deadline;  /* valid in the queue */
     uint64_t min_v;        /* of the subtree */
-    uint32_t weight;       /* in the tree: with which it counts; else with which it joins */
+    bool is_in_tree;
+    uint32_t weight;       /* in the queue: with which it counts; else with which it joins */
     uint64_t request;      /* ticks */
     int64_t lag;           /* ticks; valid outside the queue */
 };
@@ -41,11 +42,12 @@ struct eevdf_running {
 };
 
 struct eevdf_queue {
-    struct tree waiting;
     struct eevdf_running running;
-    uint64_t base;   /* virtual time near V */
-    __int128 sum;    /* of weight * (v - base), the running one included */
-    uint64_t weight; /* of all, the running one included */
+    struct eevdf_entity *only; /* waits, and nobody else does */
+    struct tree waiting;       /* two or more, or what is left of them */
+    uint64_t weight;           /* of all, the running one included */
+    uint64_t base; /* while nobody is here: V; with a tree: near V */
+    __int128 sum;  /* with a tree: of weight * (v - base), the running one included */
     int64_t lag_limit;
 };
 
@@ -65,6 +67,10 @@ int64_t eevdf_leave(struct eevdf_queue *queue);
 void eevdf_put_back(struct eevdf_queue *queue, struct eevdf_entity *entity);
 /* Nobody runs: the one who shall, taken out of the tree; nullptr when there is none. */
 struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue);
+/* Nobody runs: `entity`, which is not in the queue, joins and runs at once. */
+void eevdf_begin(struct eevdf_queue *queue, struct eevdf_entity *entity);
+/* The running one gives way to the others: it is not eligible before one of them has run, and asks for a new request. */
+void eevdf_give_up(struct eevdf_queue *queue);
 /* Nobody runs: somebody starts with this place, as it was before eevdf_leave (a hand-over). */
 void eevdf_resume(struct eevdf_queue *queue, const struct eevdf_running *place);
 
@@ -72,4 +78,7 @@ void eevdf_resume(struct eevdf_queue *queue, const struct eevdf_running *place);
 bool eevdf_preempts(const struct eevdf_queue *queue, const struct eevdf_entity *entity);
 /* Ticks until the running one has used up its request. */
 uint64_t eevdf_ticks_left(const struct eevdf_queue *queue);
-static inline bool eevdf_has_waiting(const struct eevdf_queue *queue) { return !tree_is_empty(&queue->waiting); }
+static inline bool eevdf_has_waiting(const struct eevdf_queue *queue) { return queue->only != nullptr || !tree_is_empty(&queue->waiting); }
+/* Who waits, in order of deadlines; nullptr: none (any more). */
+struct eevdf_entity *eevdf_first(const struct eevdf_queue *queue);
+struct eevdf_entity *eevdf_next(const struct eevdf_entity *entity);

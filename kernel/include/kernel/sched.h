@@ -1,22 +1,13 @@
 /*
- * Scheduling: per-CPU first-in first-out run queues with time slices, stealing by idle CPUs, wake-up on an idle CPU. No timer
- * interrupt unless somebody else waits for the CPU.
+ * Scheduling: per-CPU run queues in order of eligible virtual deadlines (kernel/run_queue.h), stealing by idle CPUs, wake-up on an idle
+ * CPU. No timer interrupt unless somebody else waits for the CPU; one that is set and not needed any more may still come, once.
  */
 #pragma once
-#include <kernel/thread.h>
+#include <kernel/run_queue.h>
 
-struct run_queue {
-    struct spinlock lock;
-    struct list threads GUARDED_BY(&lock);
-    uint32_t count;         /* changed under lock; peek(): an enqueue kicks whom an old value misled */
-    struct thread *handoff; /* own CPU only: runs next, without the queue */
-    bool must_give_way;     /* own CPU only: set by sched_yield and slice end, consumed by sched_exit */
-    bool was_offered;       /* own CPU only: an idle CPU was told of the queue since the last pick */
-};
+constexpr uint32_t SCHED_SLICE_NS = 4'000'000; /* of a thread of the middle latency class, while others wait */
 
-constexpr uint64_t SCHED_SLICE_NS = 4'000'000;
-constexpr uint64_t SCHED_OFFER_NS = 1'000'000; /* how long a thread waits here while another CPU idles */
-
+bool sched_may_run_on(const struct thread *thread, uint32_t cpu);
 void sched_ready(struct thread *thread);     /* its wait ended: here when nobody else waits here, else on the best CPU */
 void sched_spread(struct thread *thread);    /* it starts or resumes: on an idle CPU if there is one */
 void sched_switch_to(struct thread *thread); /* ready it on this CPU, ahead of everything: direct switch */

@@ -3,11 +3,14 @@
 
 static uint32_t node_height(const struct tree_node *node) { return node == nullptr ? 0 : node->height; }
 
-static void node_update(const struct tree *tree, struct tree_node *node)
+/* `update` is constant wherever these are inlined: a plain tree pays nothing for it. */
+#define INLINE [[gnu::always_inline]] static inline
+
+INLINE void node_update(struct tree_node *node, tree_update_fn *update)
 {
     node->height = 1 + max_u32(node_height(node->left), node_height(node->right));
-    if (tree->update != nullptr) {
-        tree->update(node);
+    if (update != nullptr) {
+        update(node);
     }
 }
 
@@ -27,7 +30,7 @@ static void replace_child(struct tree *tree, struct tree_node *node, struct tree
     }
 }
 
-static struct tree_node *rotate_left(struct tree *tree, struct tree_node *node)
+INLINE struct tree_node *rotate_left(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     struct tree_node *up = node->right;
     replace_child(tree, node, up);
@@ -37,12 +40,12 @@ static struct tree_node *rotate_left(struct tree *tree, struct tree_node *node)
     }
     up->left = node;
     node->parent = up;
-    node_update(tree, node);
-    node_update(tree, up);
+    node_update(node, update);
+    node_update(up, update);
     return up;
 }
 
-static struct tree_node *rotate_right(struct tree *tree, struct tree_node *node)
+INLINE struct tree_node *rotate_right(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     struct tree_node *up = node->left;
     replace_child(tree, node, up);
@@ -52,45 +55,45 @@ static struct tree_node *rotate_right(struct tree *tree, struct tree_node *node)
     }
     up->right = node;
     node->parent = up;
-    node_update(tree, node);
-    node_update(tree, up);
+    node_update(node, update);
+    node_update(up, update);
     return up;
 }
 
 /* Restores the invariant at `node`, whose subtrees hold it; returns the root of its subtree. */
-static struct tree_node *node_balance(struct tree *tree, struct tree_node *node)
+INLINE struct tree_node *node_balance(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     uint32_t left = node_height(node->left), right = node_height(node->right);
     if (left > right + 1) {
         if (node_height(node->left->left) < node_height(node->left->right)) {
-            rotate_left(tree, node->left);
+            rotate_left(tree, node->left, update);
         }
-        return rotate_right(tree, node);
+        return rotate_right(tree, node, update);
     }
     if (right > left + 1) {
         if (node_height(node->right->right) < node_height(node->right->left)) {
-            rotate_right(tree, node->right);
+            rotate_right(tree, node->right, update);
         }
-        return rotate_left(tree, node);
+        return rotate_left(tree, node, update);
     }
-    node_update(tree, node);
+    node_update(node, update);
     return node;
 }
 
 /* From `node` upwards, until a subtree's height is what it was; to the root when something is kept about subtrees. */
-static void rebalance(struct tree *tree, struct tree_node *node)
+INLINE void rebalance(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     while (node != nullptr) {
         uint32_t before = node->height;
-        node = node_balance(tree, node);
-        if (node->height == before && tree->update == nullptr) {
+        node = node_balance(tree, node, update);
+        if (node->height == before && update == nullptr) {
             return;
         }
         node = node->parent;
     }
 }
 
-void tree_insert(struct tree *tree, struct tree_node *node)
+INLINE void insert(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     struct tree_node *parent = nullptr, **link = &tree->root;
     while (*link != nullptr) {
@@ -99,13 +102,13 @@ void tree_insert(struct tree *tree, struct tree_node *node)
     }
     *node = (struct tree_node){.parent = parent, .height = 1};
     *link = node;
-    if (tree->update != nullptr) {
-        tree->update(node);
+    if (update != nullptr) {
+        update(node);
     }
-    rebalance(tree, parent);
+    rebalance(tree, parent, update);
 }
 
-void tree_remove(struct tree *tree, struct tree_node *node)
+INLINE void remove_node(struct tree *tree, struct tree_node *node, tree_update_fn *update)
 {
     struct tree_node *changed; /* lowest node whose subtree lost an element */
     if (node->left == nullptr || node->right == nullptr) {
@@ -128,8 +131,13 @@ void tree_remove(struct tree *tree, struct tree_node *node)
         }
     }
     *node = (struct tree_node){};
-    rebalance(tree, changed);
+    rebalance(tree, changed, update);
 }
+
+void tree_insert(struct tree *tree, struct tree_node *node) { insert(tree, node, nullptr); }
+void tree_remove(struct tree *tree, struct tree_node *node) { remove_node(tree, node, nullptr); }
+void tree_insert_augmented(struct tree *tree, struct tree_node *node, tree_update_fn *update) { insert(tree, node, update); }
+void tree_remove_augmented(struct tree *tree, struct tree_node *node, tree_update_fn *update) { remove_node(tree, node, update); }
 
 struct tree_node *tree_first(const struct tree *tree)
 {

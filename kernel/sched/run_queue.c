@@ -1,0 +1,216 @@
+/* The run queue of one CPU (kernel/run_queue.h). Every function takes the queue's lock; none takes another. */
+#include <arch/arch.h>
+#include <kernel/run_queue.h>
+#include <kernel/sched.h>
+
+uint64_t run_queue_request_ticks[LATENCY_CLASSES] = {1, 1, 1};
+static int64_t lag_limit_ticks = EEVDF_LAG_MAX;
+
+static uint64_t ticks_of(uint32_t ns) { return ((uint64_t)ns << TIME_SHIFT) / time_mult; }
+
+void run_queue_init_clock(void)
+{
+    static const uint32_t request_ns[LATENCY_CLASSES] = {SCHED_SLICE_NS / 4, SCHED_SLICE_NS, SCHED_SLICE_NS * 4};
+    for (uint32_t i = 0; i < LATENCY_CLASSES; i++)
+        run_queue_request_ticks[i] = ticks_of(request_ns[i]);
+    uint64_t limit = ticks_of(2 * SCHED_SLICE_NS);
+    lag_limit_ticks = limit < (uint64_t)EEVDF_LAG_MAX ? (int64_t)limit : EEVDF_LAG_MAX;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        run_queue_init(cpus[i]->run_queue);
+}
+
+void run_queue_init(struct run_queue *queue)
+{
+    eevdf_init(&queue->fair, lag_limit_ticks);
+    list_init(&queue->idle);
+}
+
+static inline struct thread *thread_of(struct eevdf_entity *entity) { return container_of(entity, struct thread, fair); }
+
+static inline void charge(struct run_queue *queue, uint64_t now) REQUIRES(&queue->lock)
+{
+    uint64_t since = queue->since;
+    if (queue->fair.running.weight == 0 || (int64_t)(now - since) <= 0) /* another CPU's counter may be a little ahead */
+        return;
+    queue->since = now;
+    if (eevdf_charge(&queue->fair, now - since) && eevdf_has_waiting(&queue->fair))
+        peekable_set(queue->is_used_up, true);
+}
+
+static inline void set_shape(struct thread *thread)
+{
+    thread->fair.weight = peek(thread->weight);
+    thread->fair.request = run_queue_request_ticks[peek(thread->latency)];
+}
+
+static inline bool is_idle_class(const struct thread *thread) { return peek(thread->policy) == THREAD_POLICY_IDLE; }
+
+static inline void count_in(struct run_queue *queue, struct thread *thread, uint32_t cpu) REQUIRES(&queue->lock)
+{
+    atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
+    peekable_set(thread->queued_on, cpu + 1);
+    peekable_set(queue->count, queue->count + 1);
+}
+
+static inline struct thread *count_out(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
+{
+    peekable_set(thread->queued_on, 0);
+    peekable_set(queue->count, queue->count - 1);
+    return thread;
+}
+
+bool run_queue_join(struct run_queue *queue, struct thread *thread, uint32_t cpu)
+{
+    bool is_urgent = false;
+    spinlock_acquire(&queue->lock);
+    if (is_idle_class(thread)) {
+        list_push_back(&queue->idle, &thread->run_node);
+    } else {
+        charge(queue, arch_counter());
+        set_shape(thread);
+        eevdf_join(&queue->fair, &thread->fair);
+        /* Nothing of weight runs: the idle class, or nobody. */
+        is_urgent = queue->fair.running.weight == 0 || eevdf_preempts(&queue->fair, &thread->fair);
+        if (is_urgent)
+            peekable_set(queue->is_used_up, true);
+    }
+    count_in(queue, thread, cpu);
+    spinlock_release(&queue->lock);
+    return is_urgent;
+}
+
+void run_queue_leave(struct run_queue *queue, struct thread *thread, uint64_t now)
+{
+    spinlock_acquire(&queue->lock);
+    if (queue->fair.running.weight != 0) {
+        charge(queue, now);
+        queue->left = queue->fair.running;
+        thread->fair.lag = eevdf_leave(&queue->fair);
+    }
+    spinlock_release(&queue->lock);
+}
+
+void run_queue_put_back(struct run_queue *queue, struct thread *thread, uint32_t cpu, bool gives_up)
+{
+    spinlock_acquire(&queue->lock);
+    bool is_placed = queue->fair.running.weight != 0;
+    if (is_placed)
+        charge(queue, arch_counter());
+    if (is_placed && gives_up)
+        eevdf_give_up(&queue->fair);
+    if (is_idle_class(thread)) {
+        if (is_placed)
+            thread->fair.lag = eevdf_leave(&queue->fair);
+        list_push_back(&queue->idle, &thread->run_node);
+    } else {
+        set_shape(thread);
+        if (is_placed)
+            eevdf_put_back(&queue->fair, &thread->fair);
+        else
+            eevdf_join(&queue->fair, &thread->fair);
+    }
+    count_in(queue, thread, cpu);
+    spinlock_release(&queue->lock);
+}
+
+struct thread *run_queue_pick(struct run_queue *queue, uint64_t now)
+{
+    struct thread *thread = nullptr;
+    queue->left.weight = 0;
+    spinlock_acquire(&queue->lock);
+    if (queue->fair.running.weight != 0) {
+        charge(queue, now);
+        (void)eevdf_leave(&queue->fair);
+    }
+    peekable_set(queue->is_used_up, false);
+    queue->since = now;
+    struct eevdf_entity *entity = eevdf_pick(&queue->fair);
+    if (entity != nullptr) {
+        thread = count_out(queue, thread_of(entity));
+    } else {
+        struct list_node *node = list_pop_front(&queue->idle);
+        if (node != nullptr)
+            thread = count_out(queue, container_of(node, struct thread, run_node));
+    }
+    spinlock_release(&queue->lock);
+    return thread;
+}
+
+void run_queue_begin(struct run_queue *queue, struct thread *thread, uint64_t now)
+{
+    spinlock_acquire(&queue->lock);
+    if (queue->fair.running.weight == 0) {
+        queue->since = now;
+        if (queue->left.weight != 0) {
+            eevdf_resume(&queue->fair, &queue->left);
+        } else if (!is_idle_class(thread)) {
+            peekable_set(queue->is_used_up, false);
+            set_shape(thread);
+            eevdf_begin(&queue->fair, &thread->fair);
+        }
+    }
+    queue->left.weight = 0;
+    spinlock_release(&queue->lock);
+}
+
+struct thread *run_queue_steal(struct run_queue *queue, uint32_t for_cpu)
+{
+    constexpr uint32_t LOOKS_MAX = 64; /* bounds the time with the lock held when most may not leave */
+    if (peek(queue->count) == 0)
+        return nullptr;
+    struct thread *found = nullptr;
+    uint32_t looks = 0;
+    spinlock_acquire(&queue->lock);
+    for (struct eevdf_entity *entity = eevdf_first(&queue->fair); entity != nullptr && looks < LOOKS_MAX;
+         entity = eevdf_next(entity), looks++) {
+        struct thread *thread = thread_of(entity);
+        if (sched_may_run_on(thread, for_cpu)) {
+            charge(queue, arch_counter());
+            eevdf_remove(&queue->fair, &thread->fair);
+            found = count_out(queue, thread);
+            break;
+        }
+    }
+    for (struct list_node *node = list_first(&queue->idle); found == nullptr && node != nullptr && looks < LOOKS_MAX;
+         node = list_next(&queue->idle, node), looks++) {
+        struct thread *thread = container_of(node, struct thread, run_node);
+        if (sched_may_run_on(thread, for_cpu)) {
+            list_remove(node);
+            found = count_out(queue, thread);
+            break;
+        }
+    }
+    spinlock_release(&queue->lock);
+    return found;
+}
+
+bool run_queue_remove(struct run_queue *queue, struct thread *thread, uint32_t cpu)
+{
+    spinlock_acquire(&queue->lock);
+    bool is_here = peek(thread->queued_on) == cpu + 1;
+    if (is_here) {
+        if (!list_node_is_linked(&thread->run_node)) {
+            charge(queue, arch_counter());
+            eevdf_remove(&queue->fair, &thread->fair);
+        } else {
+            list_remove(&thread->run_node);
+        }
+        (void)count_out(queue, thread);
+    }
+    spinlock_release(&queue->lock);
+    return is_here;
+}
+
+uint64_t run_queue_ticks_left(struct run_queue *queue)
+{
+    spinlock_acquire(&queue->lock);
+    uint64_t now = arch_counter();
+    charge(queue, now);
+    uint64_t left = 0;
+    if (queue->fair.running.weight != 0)
+        left = queue->is_used_up ? 0 : eevdf_ticks_left(&queue->fair);
+    else if (now - queue->since < run_queue_request_ticks[1]) /* the idle class: in turn */
+        left = run_queue_request_ticks[1] - (now - queue->since);
+    spinlock_release(&queue->lock);
+    return left;
+}
