@@ -259,8 +259,7 @@ struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue)
     if (entity == nullptr)
         entity = search(queue);
     take_out(queue, entity);
-    const struct eevdf_running place = {
-        .v = entity->v, .deadline = entity->deadline, .request = entity->request, .weight = entity->weight};
+    const struct eevdf_running place = {.v = entity->v, .deadline = entity->deadline, .request = entity->request, .weight = entity->weight};
     run(queue, &place);
     return entity;
 }

@@ -30,9 +30,9 @@ struct eevdf_entity {
     uint64_t v, deadline;  /* valid in the queue */
     uint64_t min_v;        /* of the subtree */
     bool is_in_tree;
-    uint32_t weight;       /* in the queue: with which it counts; else with which it joins */
-    uint64_t request;      /* ticks */
-    int64_t lag;           /* ticks; valid outside the queue */
+    uint32_t weight;  /* in the queue: with which it counts; else with which it joins */
+    uint64_t request; /* ticks */
+    int64_t lag;      /* ticks; valid outside the queue */
 };
 
 struct eevdf_running {
@@ -46,8 +46,8 @@ struct eevdf_queue {
     struct eevdf_entity *only; /* waits, and nobody else does */
     struct tree waiting;       /* two or more, or what is left of them */
     uint64_t weight;           /* of all, the running one included */
-    uint64_t base; /* while nobody is here: V; with a tree: near V */
-    __int128 sum;  /* with a tree: of weight * (v - base), the running one included */
+    uint64_t base;             /* while nobody is here: V; with a tree: near V */
+    __int128 sum;              /* with a tree: of weight * (v - base), the running one included */
     int64_t lag_limit;
 };
 

@@ -11,10 +11,10 @@
 struct run_queue {
     struct spinlock lock;
     struct eevdf_queue fair GUARDED_BY(&lock);
-    struct list idle GUARDED_BY(&lock);  /* idle class */
-    uint64_t since GUARDED_BY(&lock);    /* the counter up to which the running place was charged */
-    bool is_used_up;                     /* who runs has had its request, or somebody more urgent came; under lock, peek() */
-    uint32_t count;                      /* waiting, of all classes; changed under lock; peek(): an enqueue kicks whom an old value misled */
+    struct list idle GUARDED_BY(&lock); /* idle class */
+    uint64_t since GUARDED_BY(&lock);   /* the counter up to which the running place was charged */
+    bool is_used_up;                    /* who runs has had its request, or somebody more urgent came; under lock, peek() */
+    uint32_t count;                     /* waiting, of all classes; changed under lock; peek(): an enqueue kicks whom an old value misled */
 
     /* Own CPU only. */
     struct thread *handoff;    /* runs next, without the queue */
