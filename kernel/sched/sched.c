@@ -36,7 +36,7 @@ static uint32_t choose_cpu(const struct thread *thread)
     }
     if (last_allowed) {
         /* Nobody is idle: the shorter queue of two, so that long ones do not stay so until somebody has nothing to do. */
-        uint32_t other = (last + 1 + (uint32_t)(thread->object.id % cpu_count)) % cpu_count;
+        uint32_t other = (last + 1 + (uint32_t)thread->object.id) % max_u32(cpu_count, 1);
         uint32_t here = peek(cpus[last]->run_queue->count);
         bool is_shorter = here > 1 && peek(cpus[other]->run_queue->count) + 1 < here;
         return is_shorter && sched_may_run_on(thread, other) && atomic_load(&cpus[other]->is_online) ? other : last;
