@@ -6,6 +6,7 @@
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
+#include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 
@@ -48,6 +49,7 @@ status_t object_create(struct untyped *untyped, enum object_type type, uint32_t 
     spinlock_release(&untyped->lock);
     object_get(&untyped->object);
     atomic_fetch_add_explicit(&object_counts[type], 1, memory_order_relaxed);
+    trace_object_made(arch_cpu(), trace_thread_id(arch_cpu()), object->id, type, (uint32_t)untyped->object.id);
     *out_object = cell;
     return OK;
 }
@@ -127,6 +129,7 @@ void object_kill(struct object *object)
     enum object_state expected = OBJECT_ALIVE;
     if (!atomic_compare_exchange_strong(&object->state, (uint8_t *)&expected, OBJECT_DEAD))
         return;
+    trace_object_killed(arch_cpu(), trace_thread_id(arch_cpu()), object->id, object->type);
     leave_untyped_list(object);
     while (object_revoke_step(object, nullptr, 0))
         ;

@@ -8,6 +8,7 @@
 #include <kernel/init.h>
 #include <kernel/machine.h>
 #include <kernel/process.h>
+#include <kernel/trace.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/cpio.h>
@@ -105,6 +106,7 @@ static void give_handles(struct first *first, struct memory *image)
     give(first, "machine", &machine_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "system", &system_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "clock", &clock_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
+    give(first, "trace", &trace_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "image", &image->object, RIGHTS_ALL & ~(uint32_t)MEMORY_RIGHT_WRITE);
 }
 

@@ -8,6 +8,7 @@
 #include <kernel/machine.h>
 #include <kernel/page_table.h>
 #include <kernel/sched.h>
+#include <kernel/trace.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/string.h>
@@ -186,6 +187,7 @@ static void continue_boot(void)
     log_init();
     futex_init();
     system_init();
+    trace_init();
     machine_init(boot);
     kprintf("memory: %lu KiB RAM, %lu KiB free, %u CPUs", page_ram_count() * 4, page_free_count() * 4, cpu_count);
     quiesce_enter(cpu);

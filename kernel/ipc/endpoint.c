@@ -13,6 +13,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 
 constexpr uint64_t OP_MESSAGE_MASK = 0x0FFFFFFF; /* method, sizes, move mask; no flags */
 constexpr uint32_t MESSAGE_REGISTERS = 4;        /* words that travel in registers */
@@ -213,6 +214,8 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
     if (!op_is_valid(inv->op) || inv->op >> 29 != 0 || inv->is_submitted)
         return inv->is_submitted ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT;
 
+    trace_call(arch_cpu(), thread->object.id, endpoint->object.id, (uint32_t)op,
+               wants_reply ? (uint32_t)(thread_wait_sequence(thread) + 1) : 0);
     spinlock_acquire(&endpoint->lock);
     if (!object_is_alive(&endpoint->object) || atomic_load(&endpoint->owner_count) == 0) {
         spinlock_release(&endpoint->lock);
@@ -343,6 +346,7 @@ status_t endpoint_reply_to(struct invocation *inv, struct object *caller, uint64
     if (thread_wait_claim(to, sequence)) {
         uint64_t op = inv->op & OP_MESSAGE_MASK;
         status = message_pass(inv->thread, to, op, 0);
+        trace_reply(arch_cpu(), inv->thread->object.id, (uint32_t)to->object.id, (uint32_t)sequence, op_status(inv->op));
         thread_wait_finish(to, status == OK ? (status_t)(inv->op >> 32) : ERROR_NO_HANDLES);
         if (is_handoff)
             sched_switch_to(to);

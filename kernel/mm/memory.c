@@ -6,6 +6,7 @@
 #include <kernel/futex.h>
 #include <kernel/page.h>
 #include <kernel/process.h>
+#include <kernel/trace.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/string.h>
@@ -186,6 +187,8 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
 
 static void memory_kill(struct object *object)
 {
+    if (((struct memory *)object)->is_traced)
+        trace_memory_gone((struct memory *)object);
     vspace_orphan_regions((struct memory *)object);
     futex_memory_gone((struct memory *)object);
 }

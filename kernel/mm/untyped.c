@@ -7,6 +7,7 @@
 #include <kernel/abi_dispatch.h>
 #include <kernel/invocation.h>
 #include <kernel/page.h>
+#include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <tess/string.h>
 
@@ -24,15 +25,23 @@ static status_t charge(struct untyped *untyped, uint64_t count)
     return status;
 }
 
-status_t untyped_charge(struct untyped *untyped, uint64_t count_pages)
+[[clang::noinline]] static status_t charge_again(struct untyped *untyped, uint64_t count_pages)
 {
-    status_t status = charge(untyped, count_pages);
-    if (status != OK && quiesce_is_pending()) {
+    status_t status = ERROR_NO_MEMORY;
+    if (quiesce_is_pending()) {
         /* Objects already given up may only wait for their grace period. */
         quiesce_drain();
         status = charge(untyped, count_pages);
     }
+    if (status != OK)
+        trace_charge_refused(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, count_pages);
     return status;
+}
+
+status_t untyped_charge(struct untyped *untyped, uint64_t count_pages)
+{
+    status_t status = charge(untyped, count_pages);
+    return __builtin_expect(status == OK, true) ? OK : charge_again(untyped, count_pages);
 }
 
 void untyped_uncharge(struct untyped *untyped, uint64_t count_pages)
@@ -55,11 +64,13 @@ status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, padd
     page_zero(phys_to_virt(page));
     atomic_fetch_add_explicit(&object_pages[type], 1, memory_order_relaxed);
     *out_page = page;
+    trace_page_alloc(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
     return OK;
 }
 
 void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
 {
+    trace_page_free(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
     page_free(page, 0);
     atomic_fetch_sub_explicit(&object_pages[type], 1, memory_order_relaxed);
     untyped_uncharge(untyped, 1);

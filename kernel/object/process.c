@@ -7,6 +7,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/string.h>
@@ -35,6 +36,7 @@ status_t process_create(struct untyped *untyped, struct vspace *vspace, struct c
     spinlock_acquire(&process_all_lock);
     list_push_back(&process_all, &process->all_node);
     spinlock_release(&process_all_lock);
+    trace_process(arch_cpu(), process->object.id, process->name);
     *out_process = process;
     return OK;
 }
@@ -59,6 +61,7 @@ static void finish(struct process *process)
     spinlock_acquire(&process->lock);
     peekable_set(process->state, PROCESS_ENDED);
     spinlock_release(&process->lock);
+    trace_process_ended(arch_cpu(), process->object.id, process->exit_cause, process->exit_status);
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
             ;

@@ -67,8 +67,7 @@ status_t system_cpu(struct invocation *inv, struct system *self, uint32_t index,
     return give(inv, address, &info, sizeof(info));
 }
 
-/* The process with the smallest id above `after`, counted. */
-static struct process *process_find(uint64_t after, bool is_exact)
+struct process *process_find(uint64_t after, bool is_exact)
 {
     struct process *found = nullptr;
     spinlock_acquire(&process_all_lock);

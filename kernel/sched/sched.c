@@ -6,6 +6,7 @@
 #include <kernel/invocation.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 #include <kernel/vspace.h>
 
 static _Atomic uint64_t idle_mask[CPU_MAX / 64];
@@ -202,6 +203,7 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
     if (pending & THREAD_PENDING_KILL) {
         if (was_running)
             state_save(thread);
+        trace_why(cpu, TRACE_WHY_ENDED);
         cpu->current = nullptr;
         atomic_store(&thread->is_running, false);
         thread_finish(thread);
@@ -214,6 +216,7 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
             state_save(thread);
             run_queue_leave(cpu->run_queue, thread, cpu->stopped_at);
         }
+        trace_why(cpu, TRACE_WHY_SUSPENDED);
         cpu->current = nullptr;
         atomic_store(&thread->is_running, false);
         thread->is_parked = true;
@@ -274,6 +277,7 @@ static void clean_up_and_keep_up(struct cpu *cpu)
     stats->idle_since_ns = arch_time_ns();
     atomic_fetch_or(mask, bit); /* sequentially consistent: then look at the queues once more */
     smp_tlb_idle_begin();
+    trace_running(cpu, nullptr);
     while (peek(cpu->run_queue->count) == 0 && cpu->run_queue->handoff == nullptr) {
         if (cpu->active_vspace != nullptr && peek(cpu->active_vspace->is_destroyed))
             vspace_activate(nullptr);
@@ -366,6 +370,8 @@ static inline bool start(struct cpu *cpu, struct thread *thread)
 static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
 {
     struct run_queue *queue = cpu->run_queue;
+    if (__builtin_expect(cpu->exit_work & EXIT_TRACE, 0))
+        trace_switched(cpu, thread);
     queue->must_give_way = queue->must_yield = false;
     uint32_t left = cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE); /* looked at again when the slice ends, at the latest */
     if (peek(queue->count) != 0 || left != 0) {
@@ -374,7 +380,7 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
             arm_slice(cpu, ticks);
     }
     timer_program();
-    cpu->exit_work = left;
+    cpu->exit_work = left | (cpu->exit_work & EXIT_TRACE);
     quiesce_leave(cpu);
     return thread;
 }
@@ -405,6 +411,7 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     bool must_stop = queue->must_give_way || peek(queue->is_used_up);
     if (thread != nullptr && (must_stop || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index))) {
         if (peek(queue->count) != 0 || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
+            trace_why(cpu, TRACE_WHY_GIVES_WAY);
             put_back(cpu, thread);
             thread = nullptr;
         }
@@ -432,6 +439,8 @@ static void put_back(struct cpu *cpu, struct thread *thread)
 /* Something else is to be done as well: with the thread that hands over, with the other one, or by this CPU. */
 [[clang::noinline]] static struct thread *hand_over_slowly(struct cpu *cpu, struct thread *from, struct thread *to, uint64_t now)
 {
+    if (cpu->exit_work & EXIT_TRACE)
+        trace_handed_over(cpu, from, to);
     atomic_store(&to->is_running, false);
     cpu->current = nullptr;
     cpu->stopped_at = now;

@@ -4,6 +4,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 
@@ -62,6 +63,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
         object_put(&thread->object);
         return status;
     }
+    trace_thread(arch_cpu(), thread->object.id, (uint32_t)process->object.id);
     *out_thread = thread;
     return OK;
 }
@@ -275,6 +277,7 @@ void thread_finish(struct thread *thread)
         }
         object_put(caller);
     }
+    trace_thread_ended(arch_cpu(), thread->object.id, (uint32_t)thread->process->object.id);
     peekable_set(thread->is_finished, true);
     process_thread_finished(thread->process, thread);
     object_watches_notify(&thread->object);

@@ -6,6 +6,7 @@
 #include <arch/arch.h>
 #include <kernel/ipc.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 #include <kernel/vspace.h>
 
 struct shootdown {
@@ -88,6 +89,7 @@ void tlb_shootdown(struct vspace *vspace, vaddr_t start, uint64_t count_pages)
     }
     if (count == 0)
         return;
+    trace_shootdown(self, trace_thread_id(self), start, count_pages);
     atomic_store_explicit(&request.waiting, count, memory_order_relaxed);
     for (uint32_t i = 0; i < count; i++) {
         struct cpu *target = cpus[targets[i]];
@@ -129,13 +131,25 @@ static bool enter_if_quiescent(struct cpu *cpu)
     return true;
 }
 
+/* Nothing else in irq_ipi() needs an epoch. */
+[[clang::noinline]] static void trace_kick(struct cpu *cpu)
+{
+    bool entered = enter_if_quiescent(cpu);
+    trace_ipi(cpu, trace_thread_id(cpu));
+    if (entered)
+        quiesce_leave(cpu);
+}
+
 void irq_ipi(void)
 {
     struct cpu *cpu = arch_cpu();
     cpu->stats.interrupts++;
     cpu->stats.ipis++;
+    if (trace_is_on(cpu, TRACE_CLASS_INTERRUPT))
+        trace_kick(cpu);
     smp_poll();
     cpu->exit_work |= EXIT_RESCHEDULE;
+    trace_update(cpu);
 }
 
 void irq_timer(void)
@@ -144,6 +158,7 @@ void irq_timer(void)
     bool entered = enter_if_quiescent(cpu);
     cpu->stats.interrupts++;
     cpu->stats.timer_interrupts++;
+    trace_timer(cpu, trace_thread_id(cpu));
     timer_expire();
     if (entered)
         quiesce_leave(cpu);
@@ -154,6 +169,7 @@ void irq_device(uint32_t source)
     struct cpu *cpu = arch_cpu();
     bool entered = enter_if_quiescent(cpu);
     cpu->stats.interrupts++;
+    trace_interrupt(cpu, trace_thread_id(cpu), source);
     interrupt_fire(source);
     if (entered)
         quiesce_leave(cpu);

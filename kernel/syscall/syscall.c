@@ -11,6 +11,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/trace_events.h>
 #include <kernel/vspace.h>
 
 /* The only method that op can name; whether it does is for is_named() and the shape to say. */
@@ -101,6 +102,7 @@ int64_t kernel_syscall_end(status_t status)
         return SYSCALL_AGAIN;
     if (cpu->exit_work != 0) {
         arch_frame_set_status(&cpu->current->frame, status);
+        trace_call_made(cpu, status);
         return SYSCALL_LEAVE;
     }
     quiesce_leave(cpu);
@@ -200,6 +202,8 @@ struct thread *kernel_syscall_general(struct thread *current)
     struct cpu *cpu = arch_cpu();
     struct invocation *inv = cpu->invocation;
     inv->is_committed = false;
+    if (__builtin_expect(cpu->exit_work & EXIT_TRACE, 0))
+        trace_call_made(cpu, STATUS_BLOCKED);
     status_t status = run(inv);
     if (status == ERROR_NO_MEMORY && !inv->is_committed)
         status = run_without_memory(inv);
@@ -256,6 +260,7 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
     struct cpu *cpu = arch_cpu();
     quiesce_enter(cpu);
     cpu->stats.faults++;
+    trace_fault(cpu, current->object.id, fault->address, fault->kind, fault->is_execute ? 2 : fault->is_write);
     if (fault->kind == FAULT_PAGE) {
         uint32_t access = fault->is_execute ? PROT_EXEC : fault->is_write ? PROT_WRITE : PROT_READ;
         status_t status = vspace_fault(current->process->vspace, fault->address, access);

@@ -67,13 +67,41 @@ def emit_header(model):
         lines.append("")
     for s in model.structs:
         lines += emit_struct(s) + [""]
+    lines += emit_trace_constants(model)
     lines += ["/* Names for people; never nullptr. */", "const char *status_name(status_t status);",
               "const char *object_type_name(enum object_type type);", "const char *interface_name(uint32_t interface_id);",
               "/* \"interface.method\" parts: nullptr when there is no such method. */",
               "const char *method_name(uint32_t interface_id, uint32_t method);",
               "/* A right by its bit, 0..31: the generic ones by their own names; nullptr when the bit means nothing there. */",
-              "const char *right_name(uint32_t interface_id, uint32_t bit);"]
+              "const char *right_name(uint32_t interface_id, uint32_t bit);",
+              "/* What a trace record means; nullptr for an unknown event. */",
+              "const struct trace_event_info *trace_event_info(uint32_t event);"]
     return "\n".join(lines) + "\n"
+
+
+def emit_trace_constants(model):
+    if not model.events:
+        return ["struct trace_event_info;"]
+    lines = ["/* Classes of trace events, as bits of trace.start's mask, and events (abi/trace.toml). */"]
+    lines += [f"constexpr uint32_t TRACE_CLASS_{name.upper()} = 1u << {bit};{comment(text)}"
+              for name, (bit, text) in model.classes.items()]
+    lines += ["enum trace_event : uint16_t {"] + [f"    TRACE_{e.name.upper()} = {e.id}," for e in model.events] + ["};"]
+    lines += ["enum trace_arg_type : uint8_t { TRACE_ARG_U64, TRACE_ARG_I64, TRACE_ARG_U32, TRACE_ARG_I32, TRACE_ARG_BYTES };",
+              "struct trace_arg_info {", "    const char *name;", "    enum trace_arg_type type;",
+              "    uint8_t word, shift; /* which of a record's two words, and where in it */", "};",
+              "struct trace_event_info {", "    const char *name, *class_name;", "    uint32_t class_bit, arg_count;",
+              "    struct trace_arg_info args[4];", "};", ""]
+    return lines
+
+
+def emit_trace_names(model):
+    lines = ["", "const struct trace_event_info *trace_event_info(uint32_t event)", "{"]
+    for e in model.events:
+        args = ", ".join(f'{{"{a.name}", TRACE_ARG_{a.type.upper()}, {a.word}, {a.shift}}}' for a in e.args)
+        lines.append(f'    static const struct trace_event_info {e.name}_info = '
+                     f'{{"{e.name}", "{e.class_}", TRACE_CLASS_{e.class_.upper()}, {len(e.args)}, {{{args}}}}};')
+    lines += ["    switch (event) {"] + [f"    case {e.id}: return &{e.name}_info;" for e in model.events]
+    return lines + ["    default: return nullptr;", "    }", "}"]
 
 
 def emit_names(model):
@@ -95,4 +123,5 @@ def emit_names(model):
     for i in model.interfaces:
         lines += [f'    case {i.id} << 8 | {bit}: return "{name}";' for name, (bit, _) in i.rights.items()]
     lines += ["    default: return nullptr;", "    }", "}"]
+    lines += emit_trace_names(model)
     return "\n".join(lines) + "\n"

@@ -31,6 +31,10 @@ def emit_json(model):
         "interfaces": [{"name": i.name, "id": i.id, "kind": "kernel" if i.is_kernel else "service", "doc": i.doc,
                         "rights": {n: b for n, (b, _) in i.rights.items()},
                         "methods": [method_data(model, i, m) for m in i.methods]} for i in model.interfaces],
+        "trace_classes": {n: b for n, (b, _) in model.classes.items()},
+        "trace_events": [{"name": e.name, "id": e.id, "class": e.class_, "thread": e.thread, "args": [
+            {"name": a.name, "type": a.type, "word": a.word, "shift": a.shift, "text": a.text} for a in e.args]}
+            for e in model.events],
     }
     return json.dumps(data, indent=1) + "\n"
 
@@ -70,7 +74,7 @@ def emit_page(model, i):
 def emit_index(model):
     lines = ["# Interfaces", "", "Made by tools/idlc from `abi/`.", "", "| interface | id | |", "|---|---|---|"]
     lines += [f"| [{i.name}]({i.name}.md) | {i.id} | {one_line(i.doc)} |" for i in model.interfaces]
-    lines += ["", "# Errors", "", "Decided in this order: BAD_HANDLE / STALE_HANDLE, WRONG_TYPE, UNKNOWN_METHOD, MISSING_RIGHT, "
+    lines += ["", "What the trace records: [events](trace_events.md).", "", "# Errors", "", "Decided in this order: BAD_HANDLE / STALE_HANDLE, WRONG_TYPE, UNKNOWN_METHOD, MISSING_RIGHT, "
               "BAD_ARGUMENT, the rest.", "", "| error | value | |", "|---|---|---|"]
     lines += [f"| {n} | {v} | {one_line(t)} |" for n, (v, t) in model.errors.items()]
     lines += ["", "# Constants", "", "| constant | value | |", "|---|---|---|"]

@@ -21,6 +21,10 @@ def golden_text(model):
             lines += [f"        handle out {a.name}: {a.spell()}" for a in m.handles_out]
             if m.errors:
                 lines.append("        errors " + " ".join(m.errors))
+    lines += [f"trace class {name} = {bit}" for name, (bit, _) in model.classes.items()]
+    for e in model.events:
+        lines.append(f"trace event {e.name} = {e.id} class {e.class_}")
+        lines += [f"    {a.name}: {a.type} at {a.word}.{a.shift}" for a in e.args]
     return "\n".join(lines) + "\n"
 
 

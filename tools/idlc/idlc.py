@@ -11,6 +11,7 @@ import emit_abi  # noqa: E402
 import emit_data  # noqa: E402
 import emit_golden  # noqa: E402
 import emit_kernel  # noqa: E402
+import emit_trace  # noqa: E402
 import emit_user  # noqa: E402
 import model as abi_model  # noqa: E402
 
@@ -22,6 +23,8 @@ def outputs(model):
         "tess/abi_names.c": emit_abi.emit_names(model),
         "kernel/abi_dispatch.h": emit_kernel.emit_header(model),
         "kernel/abi_dispatch.c": emit_kernel.emit_source(model),
+        "kernel/trace_events.h": emit_trace.emit_header(model),
+        "docs/trace_events.md": emit_trace.emit_page(model),
         "abi.json": emit_data.emit_json(model),
         "manifest-schema.json": emit_data.emit_schema(model),
         "docs/reference.md": emit_data.emit_index(model),

@@ -114,11 +114,32 @@ class Struct:
 
 
 @dataclass
+class EventArg:
+    name: str
+    type: str            # u64, i64, u32, i32 or bytes
+    word: int            # 0 or 1
+    shift: int           # 0 or 32
+    text: str
+
+
+@dataclass
+class Event:
+    name: str
+    id: int
+    class_: str
+    thread: str          # whose id the record's thread field is
+    args: list
+    doc: str
+
+
+@dataclass
 class Model:
     errors: dict         # name -> (value, text)
     constants: dict      # name -> (value, text)
     structs: list
     interfaces: list     # kernel by id, then service by id
+    classes: dict = field(default_factory=dict)  # of trace events: name -> (bit, text)
+    events: list = field(default_factory=list)   # by id
 
     @property
     def kernel(self):
@@ -387,6 +408,56 @@ def load_interface(path, is_kernel, errors, generic):
     return Interface(name, data["id"], is_kernel, data["doc"], rights, methods, str(path))
 
 
+def place_event_args(path, key, value):
+    """Two words: u64 takes one, neighbouring u32 or i32 share one, bytes[16] takes both."""
+    args, bits = [], 0
+    for name, type_, text in split_args(path, key, value):
+        if type_ == "bytes[16]":
+            size, type_ = 128, "bytes"
+        elif type_ in ("u64", "i64", "u32", "i32"):
+            size = int(type_[1:])
+        else:
+            refuse(path, f"{key}.{name}", f"unknown type {type_}: u64, i64, u32, i32 or bytes[16]")
+        bits = (bits + min(size, 64) - 1) // min(size, 64) * min(size, 64)
+        if bits + size > 128:
+            refuse(path, f"{key}.{name}", "does not fit: a record has two words of arguments")
+        args.append(EventArg(name, type_, bits // 64, bits % 64, text))
+        bits += size
+    return args
+
+
+def load_event(path, name, table, classes):
+    key = f"event.{name}"
+    if not NAME.match(name):
+        refuse(path, key, "name must be lower case")
+    check_keys(path, key, table, ("id", "class", "thread", "args", "doc"), ("id", "class", "thread", "args"))
+    if not 1 <= check_type(path, f"{key}.id", table["id"], int) <= 65535:
+        refuse(path, f"{key}.id", "must be 1..65535")
+    if check_type(path, f"{key}.class", table["class"], str) not in classes:
+        refuse(path, f"{key}.class", f"unknown class {table['class']}")
+    return Event(name, table["id"], table["class"], check_type(path, f"{key}.thread", table["thread"], str),
+                 place_event_args(path, f"{key}.args", table["args"]), check_type(path, f"{key}.doc", table.get("doc", ""), str))
+
+
+def load_trace(path):
+    data = read_toml(path)
+    check_keys(path, "", data, ("class", "event"), ("class", "event"))
+    classes, events, bits, ids = {}, [], {}, {}
+    for name, value in data["class"].items():
+        bit, text = check_pair(path, f"class.{name}", value)
+        if not NAME.match(name) or not 0 <= bit <= 31 or bit in bits:
+            refuse(path, f"class.{name}", "must be a lower case name with a bit of its own, 0..31")
+        bits[bit] = name
+        classes[name] = (bit, text)
+    for name, table in data["event"].items():
+        event = load_event(path, name, table, classes)
+        if event.id in ids:
+            refuse(path, f"event.{name}.id", f"{event.id} is already that of {ids[event.id]}")
+        ids[event.id] = name
+        events.append(event)
+    return classes, sorted(events, key=lambda e: e.id)
+
+
 def check_references(model):
     """Types and rights that handles name: known only once every file is loaded."""
     generic = model.generic_rights()
@@ -415,6 +486,8 @@ def load(root):
     errors = load_errors(root / "errors.toml")
     constants, structs = load_types(root / "types.toml")
     model = Model(errors, constants, structs, [])
+    if (root / "trace.toml").exists():
+        model.classes, model.events = load_trace(root / "trace.toml")
     generic = model.generic_rights()
     ids, names = {}, {}
     for folder, is_kernel in (("kernel", True), ("service", False)):

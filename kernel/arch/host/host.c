@@ -36,6 +36,7 @@ _Thread_local struct cpu *host_cpu;
 struct cpu *cpus[CPU_MAX];
 uint32_t cpu_count = 1;
 paddr_t kernel_root;
+char kernel_image_start[1]; /* as the linker script of a machine defines it */
 
 static struct cpu early_cpu;
 static struct {

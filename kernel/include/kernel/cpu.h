@@ -16,6 +16,18 @@ struct cpu_stats {
     uint64_t idle_ns, idle_since_ns, switches, syscalls, interrupts, timer_interrupts, ipis, faults;
 };
 
+struct tess_trace_buffer;
+
+/* What is recorded here (kernel/trace.h). mask and buffer are written by whoever starts and stops. */
+struct cpu_trace {
+    uint32_t mask;                            /* TRACE_CLASS_*; atomic */
+    uint32_t why;                             /* enum trace_why: of the next switch */
+    struct tess_trace_buffer *_Atomic buffer; /* direct-map address; nullptr = none */
+    const struct spinlock *waited_for;        /* last lock that was held when this CPU came, and when it was last tried */
+    uint64_t waited_at_ns;
+    uint64_t thread_id, process_id;           /* that runs here; 0 = idle */
+};
+
 struct cpu {
     /* Known to assembly by offset; arch/<arch>/entry.S and the static_asserts in kernel/sched/cpu.c. */
     struct cpu *self;         /* 0 */
@@ -41,6 +53,7 @@ struct cpu {
     struct reap_list *reap_list;     /* cap/ */
     struct invocation *invocation;   /* of the current thread; its fixed fields are set when the thread is switched to */
     struct cpu_stats stats;
+    struct cpu_trace trace;
     uint64_t *tlb_requests;       /* smp/: inbox, one word per sending CPU; atomic */
     atomic_bool is_tlb_idle;      /* uses no user translations until it leaves idle */
     atomic_bool is_tlb_stale;     /* must flush then */
@@ -51,10 +64,11 @@ struct cpu {
 };
 
 enum : uint32_t {
-    EXIT_RESCHEDULE = 1, /* slice over, yield, or somebody became ready here */
-    EXIT_REAP = 2,       /* the reap list is not empty */
-    EXIT_QUIESCE = 4,    /* memory waits for a grace period */
-    EXIT_TIMER = 8,      /* the earliest deadline may have changed */
+    EXIT_RESCHEDULE = 1,   /* slice over, yield, or somebody became ready here */
+    EXIT_REAP = 2,         /* the reap list is not empty */
+    EXIT_QUIESCE = 4,      /* memory waits for a grace period */
+    EXIT_TIMER = 8,        /* the earliest deadline may have changed */
+    EXIT_TRACE = 1u << 31, /* stands as long as anything is traced: kernel/trace.h */
 };
 
 constexpr uint32_t CPU_OFFSET_CURRENT = 8;

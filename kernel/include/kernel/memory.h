@@ -18,6 +18,7 @@ struct memory {
     struct spinlock lock;
     enum memory_kind kind;
     bool is_committed;
+    bool is_traced;   /* the trace writes to it: its kill is told */
     bool has_futexes; /* somebody waited for a word of it once; set once, peek() */
     uint8_t depth;    /* radix levels above the inline array; 0 = inline */
     uint64_t size_pages;

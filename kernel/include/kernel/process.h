@@ -33,5 +33,7 @@ extern struct spinlock process_all_lock;
 /* Ends it: the first cause counts. Its threads end when they next would run. */
 void process_end(struct process *process, uint32_t cause, int32_t status);
 void process_thread_finished(struct process *process, struct thread *thread);
+/* The process with this id, or with the smallest above it, counted; nullptr when there is none. */
+struct process *process_find(uint64_t id, bool is_exact);
 void process_describe(struct process *process, struct tess_process_info *out_info);
 void process_crash(struct thread *thread, const struct fault *fault);

@@ -59,6 +59,7 @@ void registers_tests(void);
 void fpu_tests(void);
 void device_tests(void);
 void system_tests(void);
+void trace_tests(void);
 
 /* ---- Roles of child processes ---- */
 int32_t role_exhaust_handles(void);
@@ -71,4 +72,5 @@ int32_t role_map(void);
 int32_t role_unmapped(void);
 int32_t role_full(void);
 int32_t role_fpu(void);
+int32_t role_trace(void);
 int32_t role_blocked(void);

@@ -7,12 +7,13 @@
 #include <tess/stub/endpoint.h>
 #include <tess/stub/machine.h>
 #include <tess/stub/memory.h>
+#include <tess/stub/trace.h>
 #include <tess/stub/untyped.h>
 #include <tess/stub/vspace.h>
 
 /* Everything a maker needs; the objects are charged elsewhere than to the untyped that runs out. */
 struct parts {
-    handle_t machine, memory, vspace, cspace, process;
+    handle_t machine, trace, memory, vspace, cspace, process;
 };
 typedef status_t (*maker_fn)(const struct parts *parts, handle_t untyped, handle_t *out_handle);
 
@@ -70,6 +71,10 @@ static status_t make_dma(const struct parts *parts, handle_t untyped, handle_t *
 {
     return tess_machine_dma(parts->machine, untyped, 0, out);
 }
+static status_t make_trace(const struct parts *parts, handle_t untyped, handle_t *out)
+{
+    return tess_trace_start(parts->trace, untyped, 64, 0, 0, out);
+}
 
 static const struct maker {
     const char *name;
@@ -91,12 +96,13 @@ static const struct maker {
     {"interrupt", make_interrupt},
     {"ioports", make_ioports},
     {"dma", make_dma},
+    {"trace", make_trace},
 };
 
 static bool parts_make(struct parts *parts)
 {
     static const uint8_t name[16] = "parts";
-    *parts = (struct parts){.machine = std_handle("machine")};
+    *parts = (struct parts){.machine = std_handle("machine"), .trace = std_handle("trace")};
     return EXPECT_OK(tess_untyped_create_memory(std_self.untyped, 8 * STD_PAGE * 4, 0, &parts->memory)) &&
            EXPECT_OK(tess_untyped_create_vspace(std_self.untyped, &parts->vspace)) &&
            EXPECT_OK(tess_untyped_create_cspace(std_self.untyped, 16, &parts->cspace)) &&
@@ -238,8 +244,10 @@ static void handles_run_out(void)
     struct child_args args = {.role = "exhaust",
                               .slot_limit = 40,
                               .untyped_bytes = 2 << 20,
-                              .handles = {{"log", std_self.log, RIGHTS_ALL, false}, {"machine", guest.machine, RIGHTS_ALL, false}},
-                              .handle_count = 2};
+                              .handles = {{"log", std_self.log, RIGHTS_ALL, false},
+                                          {"machine", guest.machine, RIGHTS_ALL, false},
+                                          {"trace", guest.trace, RIGHTS_ALL, false}},
+                              .handle_count = 3};
     if (!child_start(&child, &args))
         return;
     child_expect(&child, EXIT_NORMAL, 0);

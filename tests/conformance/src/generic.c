@@ -50,6 +50,7 @@ bool samples_make(struct samples *samples)
     of[OBJECT_CLOCK] = guest.clock;
     of[OBJECT_MACHINE] = guest.machine;
     of[OBJECT_SYSTEM] = guest.system;
+    of[OBJECT_TRACE] = guest.trace;
     EXPECT_OK(tess_untyped_create_memory(untyped, 4 * STD_PAGE, 0, &of[OBJECT_MEMORY]));
     EXPECT_OK(tess_untyped_create_endpoint(untyped, &of[OBJECT_ENDPOINT]));
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));

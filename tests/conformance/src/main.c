@@ -11,6 +11,7 @@ const struct role roles[] = {
     {"blocked", role_blocked},
     {"echo", role_echo},
     {"call", role_call},
+    {"trace", role_trace},
     {"full", role_full},
     {"fpu", role_fpu},
     {},
@@ -39,5 +40,6 @@ int main(void)
     ring_call_tests();
     device_tests();
     system_tests();
+    trace_tests();
     tests_finish();
 }

@@ -54,6 +54,7 @@ bool guest_init(void)
     guest.system = std_handle("system");
     guest.clock = std_handle("clock");
     guest.image = std_handle("image");
+    guest.trace = std_handle("trace");
     guest.root = std_self.untyped;
     const char *role = std_arg(0);
     if (role != nullptr) {
