@@ -7,6 +7,7 @@
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/trace_events.h>
+#include <kernel/upcall.h>
 #include <kernel/vspace.h>
 
 static _Atomic uint64_t idle_mask[CPU_MAX / 64];
@@ -197,9 +198,13 @@ static void state_save(struct thread *thread)
 
 static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
 
-/* Ends or parks a thread whose pending flags say so; true when it may run after all. */
-[[clang::noinline]] static bool end_or_park(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
+/* Ends or parks a thread whose pending flags say so, or interrupts it; true when it may run. */
+[[clang::noinline]] static bool admit_pending(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
 {
+    if (!(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND))) {
+        upcall_interrupt(thread);
+        return true;
+    }
     if (pending & THREAD_PENDING_KILL) {
         if (was_running)
             state_save(thread);
@@ -230,7 +235,7 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
 static inline bool admit(struct cpu *cpu, struct thread *thread, bool was_running)
 {
     uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
-    return !(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND)) || end_or_park(cpu, thread, was_running, pending);
+    return __builtin_expect(pending == 0, true) || admit_pending(cpu, thread, was_running, pending);
 }
 
 /* Releases what died. True when something must wait for later. What one round destroys gives the next one its work. */

@@ -6,6 +6,7 @@
 #include <kernel/sched.h>
 #include <kernel/trace_events.h>
 #include <kernel/untyped.h>
+#include <kernel/upcall.h>
 #include <kernel/vspace.h>
 
 static void thread_timeout(struct timer *timer, uint64_t sequence);
@@ -80,6 +81,7 @@ static bool thread_class_destroy(struct object *object)
     struct thread *thread = thread_from_object(object);
     if (thread->fpu != nullptr)
         untyped_cell_free(object->untyped, OBJECT_THREAD, thread->fpu, arch_fpu_size());
+    upcall_release(thread);
     memory_unpin(thread->message_memory);
     object_put(&thread->message_memory->object);
     if (thread->process != nullptr)
@@ -165,18 +167,32 @@ void wait_queue_end(struct wait_queue *queue, status_t status)
     }
 }
 
+/* An interrupt is pending: ends the wait it finds; false when there is none, or one that masks interrupts. Whether it does is read
+ * between the two looks at wait_word: a thread that waits cannot change it. */
+[[clang::noinline]] static bool wait_interrupt(struct thread *thread)
+{
+    uint64_t word;
+    do {
+        word = atomic_load_explicit(&thread->wait_word, memory_order_acquire);
+        if ((word & 0xFF) != WAIT_BLOCKED || upcall_is_masked(thread))
+            return false;
+    } while (!thread_wait_claim(thread, word >> 8));
+    if (thread->upcall == nullptr) /* with a frame it stays pending until it is consumed */
+        atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
+    unlink_and_finish(thread, ERROR_INTERRUPTED);
+    return true;
+}
+
 void thread_wait_recheck(struct thread *thread)
 {
     /* A kill or interrupt may have come before the wait could be claimed. It set its flag first and then failed to claim; we
      * published first and then read the flag: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
-    if (pending & THREAD_PENDING_KILL) {
+    if (pending & THREAD_PENDING_KILL)
         (void)thread_wait_cancel(thread, ERROR_CANCELLED);
-    } else if ((pending & THREAD_PENDING_INTERRUPT) && thread_wait_claim_any(thread)) {
-        atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
-        unlink_and_finish(thread, ERROR_INTERRUPTED);
-    }
+    else if (pending & THREAD_PENDING_INTERRUPT)
+        (void)wait_interrupt(thread);
 }
 
 uint64_t thread_wait_restore_locked(struct thread *thread)
@@ -227,6 +243,7 @@ bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t a
     bool was_started = thread->is_started;
     if (!was_started) {
         arch_frame_init(&thread->frame, pc, sp, arg0, arg1, tls);
+        arch_frame_set_upcall_address(&thread->frame, thread->upcall_address);
         thread->tls = tls;
         thread->is_started = true;
     }
@@ -341,11 +358,10 @@ status_t thread_resume(struct invocation *inv, struct thread *self)
 status_t thread_interrupt(struct invocation *inv, struct thread *self)
 {
     (void)inv;
-    atomic_fetch_or(&self->pending, THREAD_PENDING_INTERRUPT);
-    if (thread_wait_claim_any(self)) {
-        atomic_fetch_and(&self->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
-        unlink_and_finish(self, ERROR_INTERRUPTED);
-    }
+    bool is_sticky = upcall_mark_interrupt(self);
+    atomic_thread_fence(memory_order_seq_cst); /* as in thread_wait_recheck() */
+    if (!wait_interrupt(self) && is_sticky)
+        kick_if_running(self);
     return OK;
 }
 

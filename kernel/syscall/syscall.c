@@ -12,6 +12,7 @@
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/trace_events.h>
+#include <kernel/upcall.h>
 #include <kernel/vspace.h>
 
 /* The only method that op can name; whether it does is for is_named() and the shape to say. */
@@ -241,6 +242,12 @@ struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
     return next == SYSCALL_AGAIN ? leave_again(current, inv->op) : sched_exit();
 }
 
+static void fault_unresolved(struct thread *current, const struct fault *fault)
+{
+    if (!upcall_fault(current, fault))
+        process_crash(current, fault);
+}
+
 [[clang::noinline]] static struct thread *fault_without_memory(struct thread *current, const struct fault *fault, uint32_t access)
 {
     bool is_hopeful = may_wait_for_memory(current); /* before the second try, as above */
@@ -250,7 +257,7 @@ struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
     } else if (status != OK) {
         struct fault end = *fault;
         end.kind = status == ERROR_NO_MEMORY ? FAULT_NO_MEMORY : fault->kind;
-        process_crash(current, &end);
+        fault_unresolved(current, &end);
     }
     return sched_exit();
 }
@@ -269,8 +276,8 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
         if (status == ERROR_NO_MEMORY)
             return fault_without_memory(current, fault, access);
     }
-    process_crash(current, fault);
-    return sched_exit();
+    fault_unresolved(current, fault);
+    return leave(cpu, current);
 }
 
 struct thread *kernel_user_irq(struct thread *current)

@@ -6,7 +6,20 @@
 #define FRAME_PC 256
 #define FRAME_PSTATE 264
 #define FRAME_TLS 272
+#define FRAME_UPCALL 280
 #define FRAME_SIZE 288
+
+/* struct thread (kernel/thread.h), behind its frame */
+#define THREAD_NATIVE_LIMIT 288
+#define THREAD_UPCALL 296
+#define THREAD_UPCALL_ENTRY 304
+#define THREAD_PENDING 320
+
+/* struct tess_upcall_frame: the registers of its first context lie as in struct arch_frame */
+#define UPCALL_CAUSE 288
+#define UPCALL_STACK 312
+#define UPCALL_CAUSE_SYSTEM_CALL 16
+#define NATIVE_BASE_ADDRESS 0x3FC0000000
 
 /* ESR_EL1 of svc #0 in AArch64 state: its exception class, and a 32-bit instruction (Arm ARM D17.2.37). */
 #define ESR_SVC_0 0x56000000

@@ -1,6 +1,7 @@
 /* Per-CPU set-up, starting and stopping CPUs and the machine (PSCI, Arm DEN 0022), random numbers. */
 #include "a64.h"
 #include "a64_asm.h"
+#include <kernel/thread.h>
 #include <tess/string.h>
 
 static_assert(offsetof(struct cpu, current) == CPU_CURRENT);
@@ -10,7 +11,15 @@ static_assert(offsetof(struct cpu, arch_scratch) == CPU_EMERGENCY_STACK);
 static_assert(CPU_SCRATCH + 16 <= CPU_OFFSET_SCRATCH + sizeof(((struct cpu *)0)->arch_scratch));
 static_assert(offsetof(struct arch_frame, sp) == FRAME_SP && offsetof(struct arch_frame, pc) == FRAME_PC);
 static_assert(offsetof(struct arch_frame, pstate) == FRAME_PSTATE && offsetof(struct arch_frame, tls) == FRAME_TLS);
+static_assert(offsetof(struct arch_frame, upcall) == FRAME_UPCALL);
 static_assert(sizeof(struct arch_frame) == FRAME_SIZE && FRAME_SIZE % 16 == 0);
+static_assert(offsetof(struct thread, native_limit) == THREAD_NATIVE_LIMIT && offsetof(struct thread, upcall) == THREAD_UPCALL);
+static_assert(offsetof(struct thread, upcall_entry) == THREAD_UPCALL_ENTRY && offsetof(struct thread, pending) == THREAD_PENDING);
+static_assert(offsetof(struct tess_upcall_frame, foreign.registers) == 0);
+static_assert(offsetof(struct tess_upcall_frame, foreign.cause) == UPCALL_CAUSE);
+static_assert(offsetof(struct tess_upcall_frame, foreign.access) == UPCALL_CAUSE + 4);
+static_assert(offsetof(struct tess_upcall_frame, foreign.stack) == UPCALL_STACK);
+static_assert(UPCALL_SYSTEM_CALL == UPCALL_CAUSE_SYSTEM_CALL && NATIVE_BASE == NATIVE_BASE_ADDRESS);
 
 enum : uint64_t {
     PSCI_CPU_ON = 0xC4000003,
@@ -31,6 +40,8 @@ static bool has_semihosting_exit;
 [[noreturn]] void a64_secondary_main(struct cpu *cpu);
 
 /* ---- Set-up ----------------------------------------------------------------------------------------------------- */
+
+void arch_upcall_address_load(const struct arch_frame *frame) { A64_WRITE(tpidrro_el0, frame->upcall); }
 
 void arch_cpu_set_self(struct cpu *cpu) { A64_WRITE(tpidr_el1, cpu); }
 

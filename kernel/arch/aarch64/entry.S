@@ -44,12 +44,15 @@ a64_vectors:
 
     .text
 
-/* Saves what C functions clobber into the current thread's frame; x3 = the thread, x0 to x2 keep the user's values. x0 and x1 are on
- * the stack. */
-.macro save_clobbered
+/* x0 = the current thread; x2 and x3 are saved in its frame. x0 and x1 are on the stack. */
+.macro save_first
     mrs     x0, tpidr_el1
     ldr     x0, [x0, #CPU_CURRENT]
     stp     x2, x3, [x0, #FRAME_X(2)]
+.endm
+
+/* Saves the others that C functions clobber; x3 = the thread, x0 and x1 the user's values. */
+.macro save_clobbered
     stp     x4, x5, [x0, #FRAME_X(4)]
     stp     x6, x7, [x0, #FRAME_X(6)]
     stp     x8, x9, [x0, #FRAME_X(8)]
@@ -84,11 +87,15 @@ a64_vectors:
 .endm
 
 user_sync:
-    save_clobbered
-    mrs     x4, esr_el1
-    mov     w5, #ESR_SVC_0
-    cmp     x4, x5
+    save_first
+    mrs     x2, elr_el1
+    ldr     x3, [x0, #THREAD_NATIVE_LIMIT]
+    cmp     x2, x3
+    mrs     x2, esr_el1
+    mov     w3, #ESR_SVC_0
+    ccmp    x2, x3, #0, hi          /* not equal when ELR is not above the limit */
     b.ne    4f
+    save_clobbered
     bl      kernel_syscall_quick
     mrs     x2, tpidr_el1
     cbnz    w0, 2f
@@ -122,14 +129,92 @@ user_sync:
     bl      kernel_syscall
     b       a64_user_return
 
-4:  mov     x1, x4
+4:  cmp     x2, x3
+    b.eq    foreign_syscall
+    save_clobbered
     mov     x0, x3
     save_rest
+    mrs     x1, esr_el1
     mrs     x2, far_el1
     bl      a64_user_sync
     b       a64_user_return
 
+/*
+ * Not from the native range: the registers go straight to the thread's upcall frame, and its upcall code goes on with all but SP as
+ * they are. From the gate page: all come back from there. kernel_foreign_syscall() says the same in C, and does what is unusual.
+ * Nothing in the frame is trusted: ELR, SP_EL0 and TPIDR_EL0 may hold anything, PSTATE is cut to its flags.
+ */
+foreign_syscall:
+    ldr     x3, [x0, #THREAD_UPCALL]
+    cbz     x3, foreign_slowly
+    mrs     x2, elr_el1
+    mov     x1, #NATIVE_BASE_ADDRESS
+    cmp     x2, x1
+    b.hi    gate
+    stp     x4, x5, [x3, #FRAME_X(4)]
+    stp     x6, x7, [x3, #FRAME_X(6)]
+    stp     x8, x9, [x3, #FRAME_X(8)]
+    stp     x10, x11, [x3, #FRAME_X(10)]
+    stp     x12, x13, [x3, #FRAME_X(12)]
+    stp     x14, x15, [x3, #FRAME_X(14)]
+    stp     x16, x17, [x3, #FRAME_X(16)]
+    stp     x18, x19, [x3, #FRAME_X(18)]
+    stp     x20, x21, [x3, #FRAME_X(20)]
+    stp     x22, x23, [x3, #FRAME_X(22)]
+    stp     x24, x25, [x3, #FRAME_X(24)]
+    stp     x26, x27, [x3, #FRAME_X(26)]
+    stp     x28, x29, [x3, #FRAME_X(28)]
+    mrs     x4, sp_el0
+    mrs     x5, spsr_el1
+    mrs     x6, tpidr_el0
+    stp     x30, x4, [x3, #FRAME_X(30)]
+    stp     x2, x5, [x3, #FRAME_PC]
+    str     x6, [x3, #FRAME_TLS]
+    mov     x4, #UPCALL_CAUSE_SYSTEM_CALL
+    ldr     x5, [x0, #THREAD_UPCALL_ENTRY]
+    ldr     x6, [x3, #UPCALL_STACK]
+    str     x4, [x3, #UPCALL_CAUSE]         /* and no access */
+    msr     elr_el1, x5
+    msr     sp_el0, x6
+    msr     spsr_el1, xzr
+    ldp     x4, x5, [x0, #FRAME_X(2)]
+    ldp     x0, x1, [sp], #16
+    stp     x4, x5, [x3, #FRAME_X(2)]
+    stp     x0, x1, [x3, #FRAME_X(0)]
+    mov     x2, x4
+    ldp     x4, x5, [x3, #FRAME_X(4)]
+    ldr     x6, [x3, #FRAME_X(6)]
+    ldr     x3, [x3, #FRAME_X(3)]
+    eret
+    dsb     nsh
+    isb
+
+gate:
+    ldr     w1, [x0, #THREAD_PENDING]
+    ldr     x2, [sp]                        /* which context */
+    orr     x1, x1, x2
+    cbnz    x1, foreign_slowly
+    add     sp, sp, #16
+    ldp     x4, x5, [x3, #FRAME_PC]
+    ldr     x6, [x3, #FRAME_TLS]
+    ldp     x30, x7, [x3, #FRAME_X(30)]
+    and     x5, x5, #0xF0000000             /* A64_PSTATE_USER_MASK */
+    msr     elr_el1, x4
+    msr     spsr_el1, x5
+    msr     tpidr_el0, x6
+    msr     sp_el0, x7
+    mov     x0, x3
+    b       a64_general_restore
+
+foreign_slowly:
+    save_clobbered
+    mov     x0, x3
+    save_rest
+    bl      kernel_foreign_syscall
+    b       a64_user_return
+
 user_irq:
+    save_first
     save_clobbered
     mov     x0, x3
     save_rest
@@ -137,6 +222,7 @@ user_irq:
     b       a64_user_return
 
 user_serror:
+    save_first
     save_clobbered
     mov     x0, x3
     save_rest
@@ -154,12 +240,14 @@ arch_resume:
 /* x0 = the thread to resume; the stack is empty. */
 a64_user_return:
     ldp     x2, x3, [x0, #FRAME_PC]
-    ldr     x4, [x0, #FRAME_TLS]
+    ldp     x4, x6, [x0, #FRAME_TLS]
     ldp     x30, x5, [x0, #FRAME_X(30)]
     msr     elr_el1, x2
     msr     spsr_el1, x3
     msr     tpidr_el0, x4
+    msr     tpidrro_el0, x6
     msr     sp_el0, x5
+a64_general_restore:
     ldp     x28, x29, [x0, #FRAME_X(28)]
     ldp     x26, x27, [x0, #FRAME_X(26)]
     ldp     x24, x25, [x0, #FRAME_X(24)]

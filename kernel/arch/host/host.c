@@ -60,6 +60,8 @@ struct cpu_block {
     uint64_t requests[CPU_MAX];
 };
 
+void arch_upcall_address_load(const struct arch_frame *) {}
+
 /* ---- RAM ---- */
 
 void host_ram(uint64_t count_pages)

@@ -35,6 +35,19 @@
 #define FRAME_SIZE 272
 #define FRAME_STACK_SIZE 272 /* on a stack: 16-byte aligned */
 
+/* struct thread (kernel/thread.h), behind its frame */
+#define THREAD_NATIVE_LIMIT 272
+#define THREAD_UPCALL 280
+#define THREAD_UPCALL_ENTRY 288
+#define THREAD_UPCALL_ADDRESS 296
+#define THREAD_PENDING 304
+
+/* struct tess_upcall_frame: the registers of its first context lie as in struct arch_frame */
+#define UPCALL_CAUSE 288
+#define UPCALL_STACK 312
+#define UPCALL_CAUSE_SYSTEM_CALL 16
+#define NATIVE_BASE_ADDRESS 0x3FC0000000
+
 #define CAUSE_ECALL_FROM_USER 8
 #define FAULT_DEPTH_MAX 4
 #define POWER_EXIT_FAILURE 2

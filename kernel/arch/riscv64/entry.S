@@ -41,10 +41,14 @@ rv_trap_entry:
     sd t0, FRAME_T0(tp)
     mv t0, tp
     ld tp, FRAME_CPU(tp)
-    sd ra, FRAME_RA(t0)
-    sd sp, FRAME_SP(t0)
     sd t1, FRAME_T1(t0)
     sd t2, FRAME_T2(t0)
+    csrr t1, sepc
+    ld t2, THREAD_NATIVE_LIMIT(t0)
+    bltu t1, t2, foreign_trap
+native_trap:
+    sd ra, FRAME_RA(t0)
+    sd sp, FRAME_SP(t0)
     sd a1, FRAME_A(1)(t0)
     sd a2, FRAME_A(2)(t0)
     sd a3, FRAME_A(3)(t0)
@@ -52,13 +56,12 @@ rv_trap_entry:
     sd a5, FRAME_A(5)(t0)
     sd a6, FRAME_A(6)(t0)
     sd a7, FRAME_A(7)(t0)
-    csrrw t1, sscratch, zero    /* the user's tp; from here on we are in the kernel */
+    csrrw t2, sscratch, zero    /* the user's tp; from here on we are in the kernel */
+    sd t2, FRAME_TP(t0)
     csrr t2, scause
-    sd t1, FRAME_TP(t0)
     ld sp, CPU_STACK_TOP(tp)
-    li t1, CAUSE_ECALL_FROM_USER
-    bne t2, t1, 4f
-    csrr t1, sepc
+    addi t2, t2, -CAUSE_ECALL_FROM_USER
+    bnez t2, 4f
     addi t1, t1, SYSCALL_INSTRUCTION_SIZE
     csrw sepc, t1
     call kernel_syscall_quick
@@ -98,6 +101,101 @@ rv_trap_entry:
     mv a0, t0
     SAVE_REST
     call rv_user_trap
+    j arch_resume
+
+/*
+ * Not from the native range: a system call's registers go straight to the thread's upcall frame, and its upcall code goes on with all
+ * but sp and t0 as they are. From the gate page: all come back from there. kernel_foreign_syscall() says the same in C, and does what
+ * is unusual. Nothing in the frame is trusted, and no register can hold what user code must not choose. t0 = the thread, t1 = sepc.
+ */
+foreign_trap:
+    csrr t2, scause
+    addi t2, t2, -CAUSE_ECALL_FROM_USER
+    bnez t2, native_trap
+    li t2, NATIVE_BASE_ADDRESS
+    bgeu t1, t2, gate
+    ld t2, THREAD_UPCALL(t0)
+    beqz t2, foreign_slowly
+    addi t1, t1, SYSCALL_INSTRUCTION_SIZE
+    sd t1, FRAME_PC(t2)
+    sd ra, FRAME_RA(t2)
+    sd sp, FRAME_SP(t2)
+    ld t1, FRAME_T0(t0)
+    sd gp, FRAME_GP(t2)
+    sd t1, FRAME_T0(t2)
+    ld t1, FRAME_T1(t0)
+    sd s0, FRAME_S0(t2)
+    sd s1, FRAME_S1(t2)
+    sd t1, FRAME_T1(t2)
+    ld t1, FRAME_T2(t0)
+    sd a0, FRAME_A(0)(t2)
+    sd a1, FRAME_A(1)(t2)
+    sd t1, FRAME_T2(t2)
+    sd a2, FRAME_A(2)(t2)
+    sd a3, FRAME_A(3)(t2)
+    sd a4, FRAME_A(4)(t2)
+    sd a5, FRAME_A(5)(t2)
+    sd a6, FRAME_A(6)(t2)
+    sd a7, FRAME_A(7)(t2)
+    sd s2, FRAME_S(2)(t2)
+    sd s3, FRAME_S(3)(t2)
+    sd s4, FRAME_S(4)(t2)
+    sd s5, FRAME_S(5)(t2)
+    sd s6, FRAME_S(6)(t2)
+    sd s7, FRAME_S(7)(t2)
+    sd s8, FRAME_S(8)(t2)
+    sd s9, FRAME_S(9)(t2)
+    sd s10, FRAME_S(10)(t2)
+    sd s11, FRAME_S(11)(t2)
+    sd t3, FRAME_T3(t2)
+    sd t4, FRAME_T4(t2)
+    sd t5, FRAME_T5(t2)
+    sd t6, FRAME_T6(t2)
+    li t1, UPCALL_CAUSE_SYSTEM_CALL
+    sd t1, UPCALL_CAUSE(t2)         /* and no access */
+    ld t1, THREAD_UPCALL_ENTRY(t0)
+    csrw sepc, t1
+    ld sp, UPCALL_STACK(t2)
+    csrrw tp, sscratch, t0          /* the user's tp was kept there */
+    sd tp, FRAME_TP(t2)
+    ld t1, FRAME_T1(t2)
+    ld t2, FRAME_T2(t2)
+    ld t0, THREAD_UPCALL_ADDRESS(t0)
+    sret
+
+gate:
+    lw t2, THREAD_PENDING(t0)
+    ld t1, THREAD_UPCALL(t0)
+    or t2, t2, a0                   /* which context */
+    bnez t2, foreign_slowly
+    beqz t1, foreign_slowly
+    csrw sscratch, t0
+    ld t2, FRAME_PC(t1)
+    mv a0, t1
+    csrw sepc, t2
+    sc.d zero, t2, (t0)             /* as below */
+    j restore
+
+foreign_slowly:
+    sd ra, FRAME_RA(t0)
+    sd sp, FRAME_SP(t0)
+    sd a0, FRAME_A(0)(t0)
+    sd a1, FRAME_A(1)(t0)
+    sd a2, FRAME_A(2)(t0)
+    sd a3, FRAME_A(3)(t0)
+    sd a4, FRAME_A(4)(t0)
+    sd a5, FRAME_A(5)(t0)
+    sd a6, FRAME_A(6)(t0)
+    sd a7, FRAME_A(7)(t0)
+    csrr t1, sepc
+    csrrw t2, sscratch, zero
+    addi t1, t1, SYSCALL_INSTRUCTION_SIZE
+    sd t2, FRAME_TP(t0)
+    csrw sepc, t1
+    ld sp, CPU_STACK_TOP(tp)
+    mv a0, t0
+    SAVE_REST
+    call kernel_foreign_syscall
 
 /* a0 = the thread to run. Nothing below may fault once sscratch is set: the frame is in mapped kernel memory. */
 .global arch_resume
@@ -109,6 +207,7 @@ arch_resume:
     /* Ends any LR reservation, or the SC of another thread could succeed on it (RISC-V Unprivileged 13.2). If it stores, it
      * stores what is there. */
     sc.d zero, t0, (a0)
+restore:
     ld ra, FRAME_RA(a0)
     ld sp, FRAME_SP(a0)
     ld gp, FRAME_GP(a0)

@@ -1,6 +1,7 @@
 /* What a trap means: interrupts to their handlers, exceptions to struct fault. Assembly in entry.S. */
 #include "asm.h"
 #include "rv.h"
+#include <kernel/thread.h>
 
 static_assert(offsetof(struct cpu, current) == CPU_CURRENT && CPU_OFFSET_CURRENT == CPU_CURRENT);
 static_assert(offsetof(struct cpu, stack_top) == CPU_STACK_TOP && CPU_OFFSET_STACK_TOP == CPU_STACK_TOP);
@@ -16,6 +17,14 @@ static_assert(offsetof(struct arch_frame, a) == FRAME_A0 && offsetof(struct arch
 static_assert(offsetof(struct arch_frame, s11) == FRAME_S(11) && offsetof(struct arch_frame, t3) == FRAME_T3);
 static_assert(offsetof(struct arch_frame, t6) == FRAME_T6 && offsetof(struct arch_frame, sstatus) == FRAME_SSTATUS);
 static_assert(offsetof(struct arch_frame, cpu) == FRAME_CPU);
+static_assert(offsetof(struct thread, native_limit) == THREAD_NATIVE_LIMIT && offsetof(struct thread, upcall) == THREAD_UPCALL);
+static_assert(offsetof(struct thread, upcall_entry) == THREAD_UPCALL_ENTRY && offsetof(struct thread, pending) == THREAD_PENDING);
+static_assert(offsetof(struct thread, upcall_address) == THREAD_UPCALL_ADDRESS);
+static_assert(offsetof(struct tess_upcall_frame, foreign.registers) == 0);
+static_assert(offsetof(struct tess_upcall_frame, foreign.cause) == UPCALL_CAUSE);
+static_assert(offsetof(struct tess_upcall_frame, foreign.access) == UPCALL_CAUSE + 4);
+static_assert(offsetof(struct tess_upcall_frame, foreign.stack) == UPCALL_STACK);
+static_assert(UPCALL_SYSTEM_CALL == UPCALL_CAUSE_SYSTEM_CALL && NATIVE_BASE == NATIVE_BASE_ADDRESS);
 static_assert(sizeof(struct arch_frame) == FRAME_SIZE && FRAME_SIZE <= FRAME_STACK_SIZE);
 static_assert(RV_ECALL_SIZE == SYSCALL_INSTRUCTION_SIZE);
 static_assert(ARCH_EXIT_FAILURE == POWER_EXIT_FAILURE);
@@ -99,6 +108,8 @@ static bool is_fpu_instruction(uint32_t instruction)
     default: return false;
     }
 }
+
+void arch_upcall_address_load(const struct arch_frame *) {}
 
 struct thread *rv_user_trap(struct thread *current)
 {

@@ -52,3 +52,15 @@
 #define X86_FRAME_FS_BASE 144
 #define X86_FRAME_GS_BASE 152
 #define X86_FRAME_SIZE 160
+
+/* struct thread (kernel/thread.h), behind its frame */
+#define X86_THREAD_NATIVE_LIMIT 160
+#define X86_THREAD_UPCALL 168
+#define X86_THREAD_UPCALL_ENTRY 176
+
+/* struct tess_upcall_frame: the registers of its first context lie as in struct arch_frame */
+#define X86_UPCALL_CAUSE 288
+#define X86_UPCALL_STACK 312
+#define X86_UPCALL_SYSTEM_CALL 16
+#define X86_FLAGS_UPCALL 0x202
+#define X86_NATIVE_BASE 0x3FC0000000

@@ -51,6 +51,9 @@ uint32_t x86_apic_id(void)
     return x86_cpuid(1, 0).ebx >> 24;
 }
 
+/* KERNEL_GS_BASE holds the user's base while the kernel runs; x86_return loads it from the frame of every other thread. */
+void arch_upcall_address_load(const struct arch_frame *frame) { x86_wrmsr(X86_MSR_KERNEL_GS_BASE, frame->gs_base); }
+
 void arch_cpu_set_self(struct cpu *cpu)
 {
     cpu->self = cpu;

@@ -83,6 +83,8 @@ x86_syscall_entry:
     swapgs
     mov %rsp, %gs:X86_CPU_SCRATCH
     mov %gs:X86_CPU_CURRENT, %rsp
+    cmp X86_THREAD_NATIVE_LIMIT(%rsp), %rcx
+    jbe foreign_syscall
     mov %rcx, X86_FRAME_RIP(%rsp)
     mov %r11, X86_FRAME_RFLAGS(%rsp)
     mov %rdi, X86_FRAME_RDI(%rsp)
@@ -137,6 +139,57 @@ x86_syscall_entry:
 3:  mov %rax, X86_FRAME_RAX(%rdi)
     SAVE_REST
     jmp x86_return
+
+/*
+ * Not from the native range: the registers go straight to the thread's upcall frame, and its upcall code goes on with all but RCX, R11
+ * and RSP as they are (kernel_foreign_syscall() in C). What the frame holds reaches nothing but the user's RSP.
+ */
+foreign_syscall:
+    cmpq $0, X86_THREAD_UPCALL(%rsp)
+    je 2f
+    cmp native_base(%rip), %rcx
+    ja 2f
+    mov X86_THREAD_UPCALL(%rsp), %rsp
+    SAVE_REGISTERS %rsp
+    mov %rdi, X86_FRAME_RDI(%rsp)
+    mov %rcx, X86_FRAME_RIP(%rsp)
+    mov %r11, X86_FRAME_RFLAGS(%rsp)
+    mov %gs:X86_CPU_SCRATCH, %rcx
+    mov %gs:X86_CPU_CURRENT, %r11
+    mov %rcx, X86_FRAME_RSP(%rsp)
+    cmpb $0, x86_has_fsgsbase(%rip)
+    je 3f
+    rdfsbase %rcx
+1:  mov %rcx, X86_FRAME_FS_BASE(%rsp)
+    movq $X86_UPCALL_SYSTEM_CALL, X86_UPCALL_CAUSE(%rsp)  /* and no access */
+    mov X86_THREAD_UPCALL_ENTRY(%r11), %rcx
+    mov X86_UPCALL_STACK(%rsp), %rsp
+    mov $X86_FLAGS_UPCALL, %r11d
+    swapgs
+    sysretq
+
+2:  mov %rdi, X86_FRAME_RDI(%rsp)
+    SAVE_REGISTERS %rsp
+    mov %rsp, %rdi
+    mov %rcx, X86_FRAME_RIP(%rdi)
+    mov %r11, X86_FRAME_RFLAGS(%rdi)
+    mov %gs:X86_CPU_SCRATCH, %rax
+    mov %rax, X86_FRAME_RSP(%rdi)
+    mov %gs:X86_CPU_STACK_TOP, %rsp
+    SAVE_BASES
+    xor %ebp, %ebp
+    call kernel_foreign_syscall
+    mov %rax, %rdi
+    jmp x86_return
+
+3:  mov X86_FRAME_FS_BASE(%r11), %rcx
+    jmp 1b
+
+    .section .rodata
+    .balign 8
+native_base:
+    .quad X86_NATIVE_BASE
+    .text
 
 /* [[noreturn]] void arch_resume(struct thread *thread) */
     .globl arch_resume

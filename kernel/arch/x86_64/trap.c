@@ -1,5 +1,6 @@
 /* The interrupt descriptor table, and the C side of entry.S: what kind of event it was and who in the kernel gets it. */
 #include "x86.h"
+#include <kernel/thread.h>
 
 static_assert(offsetof(struct cpu, current) == X86_CPU_CURRENT);
 static_assert(offsetof(struct cpu, stack_top) == X86_CPU_STACK_TOP);
@@ -27,6 +28,15 @@ static_assert(offsetof(struct arch_frame, rsp) == X86_FRAME_RSP);
 static_assert(offsetof(struct arch_frame, fs_base) == X86_FRAME_FS_BASE);
 static_assert(offsetof(struct arch_frame, gs_base) == X86_FRAME_GS_BASE);
 static_assert(sizeof(struct arch_frame) == X86_FRAME_SIZE);
+static_assert(offsetof(struct thread, native_limit) == X86_THREAD_NATIVE_LIMIT);
+static_assert(offsetof(struct thread, upcall) == X86_THREAD_UPCALL);
+static_assert(offsetof(struct thread, upcall_entry) == X86_THREAD_UPCALL_ENTRY);
+static_assert(offsetof(struct tess_upcall_frame, foreign.registers) == 0);
+static_assert(offsetof(struct tess_upcall_frame, foreign.cause) == X86_UPCALL_CAUSE);
+static_assert(offsetof(struct tess_upcall_frame, foreign.access) == X86_UPCALL_CAUSE + 4);
+static_assert(offsetof(struct tess_upcall_frame, foreign.stack) == X86_UPCALL_STACK);
+static_assert(UPCALL_SYSTEM_CALL == X86_UPCALL_SYSTEM_CALL && NATIVE_BASE == X86_NATIVE_BASE);
+static_assert((X86_FLAGS_FIXED | X86_FLAGS_IF) == X86_FLAGS_UPCALL);
 static_assert(offsetof(struct x86_cpu_block, cpu) == 0);
 static_assert(CPU_MAX == 256, "boot.S has it as a number");
 

@@ -30,6 +30,16 @@ struct wait_queue {
 
 struct thread {
     struct arch_frame frame; /* must be first: the entry code saves user registers here */
+
+    /* Upcalls (kernel/upcall.h). The entry code knows these five by their offsets. */
+    uint64_t native_limit;            /* system calls made up to here are not native; 0 = all are */
+    struct tess_upcall_frame *upcall; /* direct-map address of the pinned frame; nullptr = none. lock, and the thread itself */
+    uint64_t upcall_entry;
+    uint64_t upcall_address;  /* where user code sees the frame */
+    _Atomic uint32_t pending; /* THREAD_PENDING_* */
+    uint64_t upcall_fault_entry;
+    struct memory *upcall_memory; /* counted, pinned */
+
     struct object object;
 
     /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
@@ -55,7 +65,6 @@ struct thread {
     bool is_started;          /* set once, under lock */
     bool is_finished;         /* set once; peek() */
     bool was_killed;          /* process->lock: process_end told it */
-    _Atomic uint32_t pending; /* THREAD_PENDING_* */
     _Atomic uint32_t cpu;     /* runs or last ran on */
     _Atomic bool is_running;
     struct eevdf_entity fair;     /* its place in a run queue, or its lag; that queue's lock, or who is about to enqueue it */

@@ -56,6 +56,8 @@ void ring_call_tests(void);
 void event_tests(void);
 void futex_tests(void);
 void registers_tests(void);
+void registers_kept(void); /* the test itself */
+void upcall_tests(void);
 void fpu_tests(void);
 void device_tests(void);
 void system_tests(void);
@@ -74,3 +76,4 @@ int32_t role_full(void);
 int32_t role_fpu(void);
 int32_t role_trace(void);
 int32_t role_blocked(void);
+int32_t role_upcall(void);

@@ -13,6 +13,7 @@ const struct role roles[] = {
     {"call", role_call},
     {"trace", role_trace},
     {"full", role_full},
+    {"upcall", role_upcall},
     {"fpu", role_fpu},
     {},
 };
@@ -33,6 +34,7 @@ int main(void)
     event_tests();
     futex_tests();
     registers_tests();
+    upcall_tests();
     fpu_tests();
     endpoint_tests();
     message_tests();

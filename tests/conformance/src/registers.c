@@ -75,7 +75,7 @@ static void expect_kept(uint64_t op, handle_t handle, uint64_t deadline, uint64_
             EXPECT_EQUAL(out[i], in[i]);
 }
 
-static void kept(void)
+void registers_kept(void)
 {
     handle_t event;
     EXPECT_OK(tess_untyped_create_event(std_self.untyped, &event));
@@ -83,7 +83,7 @@ static void kept(void)
         expect_kept(OP_EVENT_CLEAR, event, 0, 1, OK);
         expect_kept(OP_EVENT_CLEAR, 0, 0, 1, ERROR_BAD_HANDLE);
         expect_kept(0, event, 0, 0, ERROR_WRONG_TYPE);
-        expect_kept(OP_THREAD_YIELD, std_self.thread, 0, 0, OK);
+        expect_kept(OP_THREAD_YIELD, tess_thread_block()->thread, 0, 0, OK);
         expect_kept(OP_EVENT_WAIT, event, DEADLINE_NOW, 1, ERROR_TIMED_OUT);
         expect_kept(OP_EVENT_WAIT, event, time_now_ns() + NS_PER_MS, 1, ERROR_TIMED_OUT);
     }
@@ -92,6 +92,6 @@ static void kept(void)
 
 void registers_tests(void)
 {
-    static const struct test tests[] = {{"registers.kept", kept}};
+    static const struct test tests[] = {{"registers.kept", registers_kept}};
     tests_run(tests, ARRAY_LENGTH(tests));
 }

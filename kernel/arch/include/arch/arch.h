@@ -33,6 +33,8 @@ void arch_cpu_init(struct cpu *cpu);
  * reserved by arch_boot (it adds a BOOT_RESERVED range). */
 bool arch_cpu_start(struct cpu *cpu, paddr_t root);
 /* [inline] static inline struct cpu *arch_cpu(void); */
+/* Loads the register of arch_frame_set_upcall_address() for the current thread, in which it must be set already. */
+void arch_upcall_address_load(const struct arch_frame *frame);
 
 /* ---- Console, panic, power ------------------------------------------------------------------------------------- */
 void arch_console_init(const struct boot_info *bi); /* early: physical UART through the early direct map or ports */
@@ -115,6 +117,10 @@ struct fault {
     vaddr_t address; /* faulting address (FAULT_PAGE, FAULT_ALIGNMENT), else 0 */
     uint64_t code;   /* architecture's raw code (vector<<32|error, ESR_EL1, scause), for reports */
 };
+/* A system call from code up to thread->native_limit that is not the short case of an upcall: a system call for the upcall code or a
+ * handler, or upcall_return. The frame is whole. The short case is the architecture's own: it does in a few instructions what
+ * syscall/upcall.c says in C. */
+struct thread *kernel_foreign_syscall(struct thread *current);
 struct thread *kernel_user_fault(struct thread *current, const struct fault *fault);
 struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched the interrupt from user mode via irq_*() */
 /* A fault in kernel mode: the architecture fills a frame with what it has and calls this. */
@@ -136,6 +142,12 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
  *   void     arch_frame_rewind_syscall(f, op)
  *   uint64_t arch_frame_pc(f), arch_frame_sp(f), arch_frame_fp(f)
  *   void     arch_frame_set_tls(f, v)
+ *   void     arch_frame_set_pc(f, v)      v < USER_TOP
+ *   The registers of struct tess_registers_<arch>, as an array (constexpr uint32_t ARCH_REGISTERS: how many):
+ *   void     arch_frame_get_registers(f, registers)
+ *   bool     arch_frame_set_registers(f, registers): whatever they are; false = refused by arch_frame_sanitize, nothing changed
+ *   void     arch_frame_enter_upcall(f, pc, sp, address): what thread.set_upcall says of the registers upcall code begins with
+ *   void     arch_frame_set_upcall_address(f, address): GS base or TPIDRRO_EL0, where there is such a register
  *   bool     arch_frame_sanitize(f): after untrusted registers were written: forces user mode, interrupts on, canonical pc; false = refused
  */
 

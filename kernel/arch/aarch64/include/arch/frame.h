@@ -4,6 +4,8 @@
  */
 #pragma once
 #include <kernel/types.h>
+#include <tess/abi.h>
+#include <tess/string.h>
 
 struct arch_frame {
     uint64_t x[31];
@@ -11,8 +13,11 @@ struct arch_frame {
     uint64_t pc;
     uint64_t pstate; /* SPSR_EL1 */
     uint64_t tls;    /* TPIDR_EL0 */
-    uint64_t reserved;
+    uint64_t upcall; /* TPIDRRO_EL0: where the thread's upcall frame is mapped, or 0 */
 };
+static_assert(sizeof(struct tess_registers_aarch64) == offsetof(struct arch_frame, upcall));
+static_assert(offsetof(struct tess_registers_aarch64, pc) == offsetof(struct arch_frame, pc));
+constexpr uint32_t ARCH_REGISTERS = sizeof(struct tess_registers_aarch64) / 8;
 
 /* A frame record (where the frame pointer points, plus this): the caller's frame pointer, then the return address. */
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
@@ -49,6 +54,7 @@ static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
 }
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
+static inline void arch_frame_set_pc(struct arch_frame *f, uint64_t pc) { f->pc = pc; }
 static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }
 static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->x[29]; }
 static inline void arch_frame_set_tls(struct arch_frame *f, uint64_t value) { f->tls = value; }
@@ -58,3 +64,27 @@ static inline bool arch_frame_sanitize(struct arch_frame *f)
     f->pstate &= A64_PSTATE_USER_MASK;
     return f->pc < USER_TOP;
 }
+
+static inline void arch_frame_get_registers(const struct arch_frame *f, uint64_t registers[ARCH_REGISTERS])
+{
+    memcpy(registers, f, ARCH_REGISTERS * sizeof(uint64_t));
+}
+
+static inline bool arch_frame_set_registers(struct arch_frame *f, const uint64_t registers[ARCH_REGISTERS])
+{
+    struct arch_frame next = {.upcall = f->upcall};
+    memcpy(&next, registers, ARCH_REGISTERS * sizeof(uint64_t));
+    if (!arch_frame_sanitize(&next))
+        return false;
+    *f = next;
+    return true;
+}
+
+static inline void arch_frame_enter_upcall(struct arch_frame *f, uint64_t pc, uint64_t sp, uint64_t)
+{
+    f->pc = pc;
+    f->sp = sp;
+    f->pstate = 0;
+}
+
+static inline void arch_frame_set_upcall_address(struct arch_frame *f, uint64_t address) { f->upcall = address; }

@@ -5,6 +5,8 @@
  */
 #pragma once
 #include <kernel/types.h>
+#include <tess/abi.h>
+#include <tess/string.h>
 
 struct cpu;
 
@@ -28,6 +30,9 @@ constexpr int64_t ARCH_FRAME_RECORD_OFFSET = -16;
     "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
 };
 static_assert(sizeof(struct arch_frame) == 34 * 8);
+static_assert(sizeof(struct tess_registers_riscv64) == offsetof(struct arch_frame, sstatus));
+static_assert(offsetof(struct tess_registers_riscv64, s2) == offsetof(struct arch_frame, s2));
+constexpr uint32_t ARCH_REGISTERS = sizeof(struct tess_registers_riscv64) / 8;
 
 constexpr uint64_t RV_ECALL_SIZE = 4; /* there is no compressed form */
 
@@ -60,6 +65,8 @@ static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->pc; }
 
+static inline void arch_frame_set_pc(struct arch_frame *f, uint64_t pc) { f->pc = pc & ~1ull; }
+
 static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->sp; }
 
 static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->s0; }
@@ -72,3 +79,28 @@ static inline bool arch_frame_sanitize(struct arch_frame *f)
     f->sstatus = 0;
     return f->pc < USER_TOP && f->pc % 2 == 0;
 }
+
+static inline void arch_frame_get_registers(const struct arch_frame *f, uint64_t registers[ARCH_REGISTERS])
+{
+    memcpy(registers, f, ARCH_REGISTERS * sizeof(uint64_t));
+}
+
+static inline bool arch_frame_set_registers(struct arch_frame *f, const uint64_t registers[ARCH_REGISTERS])
+{
+    struct arch_frame next = {.cpu = f->cpu};
+    memcpy(&next, registers, ARCH_REGISTERS * sizeof(uint64_t));
+    if (!arch_frame_sanitize(&next))
+        return false;
+    *f = next;
+    return true;
+}
+
+/* There is no register that user code cannot change and the kernel could keep the address in. */
+static inline void arch_frame_enter_upcall(struct arch_frame *f, uint64_t pc, uint64_t sp, uint64_t address)
+{
+    f->pc = pc;
+    f->sp = sp;
+    f->t0 = address;
+}
+
+static inline void arch_frame_set_upcall_address(struct arch_frame *, uint64_t) {}

@@ -5,14 +5,20 @@
  */
 #pragma once
 #include <kernel/types.h>
+#include <tess/abi.h>
+#include <tess/string.h>
 
 struct arch_frame {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
     uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
     uint64_t rip, rflags, rsp;
     uint64_t fs_base; /* TLS pointer */
-    uint64_t gs_base; /* zero until user code sets it with WRGSBASE */
+    uint64_t gs_base; /* zero until user code sets it with WRGSBASE; of a thread with an upcall frame: where that is mapped */
 };
+static_assert(sizeof(struct tess_registers_x86_64) == offsetof(struct arch_frame, gs_base));
+static_assert(offsetof(struct tess_registers_x86_64, rip) == offsetof(struct arch_frame, rip));
+static_assert(offsetof(struct tess_registers_x86_64, fs_base) == offsetof(struct arch_frame, fs_base));
+constexpr uint32_t ARCH_REGISTERS = sizeof(struct tess_registers_x86_64) / 8;
 
 /* A frame record (where the frame pointer points, plus this): the caller's frame pointer, then the return address. */
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
@@ -80,6 +86,8 @@ static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
 
 static inline uint64_t arch_frame_pc(const struct arch_frame *f) { return f->rip; }
 
+static inline void arch_frame_set_pc(struct arch_frame *f, uint64_t pc) { f->rip = pc; }
+
 static inline uint64_t arch_frame_sp(const struct arch_frame *f) { return f->rsp; }
 
 static inline uint64_t arch_frame_fp(const struct arch_frame *f) { return f->rbp; }
@@ -92,3 +100,28 @@ static inline bool arch_frame_sanitize(struct arch_frame *f)
     f->rflags = (f->rflags & X86_FLAGS_USER) | X86_FLAGS_FIXED | X86_FLAGS_IF;
     return x86_is_user_canonical(f->rip) && x86_is_user_canonical(f->fs_base) && x86_is_user_canonical(f->gs_base);
 }
+
+static inline void arch_frame_get_registers(const struct arch_frame *f, uint64_t registers[ARCH_REGISTERS])
+{
+    memcpy(registers, f, ARCH_REGISTERS * sizeof(uint64_t));
+}
+
+static inline bool arch_frame_set_registers(struct arch_frame *f, const uint64_t registers[ARCH_REGISTERS])
+{
+    struct arch_frame next = {.gs_base = f->gs_base};
+    memcpy(&next, registers, ARCH_REGISTERS * sizeof(uint64_t));
+    if (!arch_frame_sanitize(&next))
+        return false;
+    *f = next;
+    return true;
+}
+
+/* RCX and R11 as SYSRET leaves them, so that the way out is the short one. */
+static inline void arch_frame_enter_upcall(struct arch_frame *f, uint64_t pc, uint64_t sp, uint64_t)
+{
+    f->rip = f->rcx = pc;
+    f->rsp = sp;
+    f->rflags = f->r11 = X86_FLAGS_FIXED | X86_FLAGS_IF;
+}
+
+static inline void arch_frame_set_upcall_address(struct arch_frame *f, uint64_t address) { f->gs_base = address; }
