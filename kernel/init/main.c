@@ -1,7 +1,7 @@
 /* From the boot code to the first process: kernel_main on the boot CPU, kernel_secondary_main on the others. */
 #include <arch/arch.h>
-#include <kernel/futex.h>
 #include <kernel/clock.h>
+#include <kernel/futex.h>
 #include <kernel/init.h>
 #include <kernel/invocation.h>
 #include <kernel/log.h>

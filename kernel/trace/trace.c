@@ -108,16 +108,13 @@ void trace_handed_over(struct cpu *cpu, const struct thread *from, const struct 
         trace_reply(cpu, from->object.id, (uint32_t)to->object.id, (uint32_t)(atomic_load(&to->wait_word) >> 8), op_status(inv->op));
 }
 
-void trace_call_made(struct cpu *cpu, status_t status)
-{
-    trace_syscall(cpu, trace_thread_id(cpu), (uint32_t)cpu->invocation->op, status);
-}
+void trace_call_made(struct cpu *cpu, status_t status) { trace_syscall(cpu, trace_thread_id(cpu), (uint32_t)cpu->invocation->op, status); }
 
-void trace_waiting(const struct spinlock *lock)
+void smp_poll_for(const struct spinlock *lock)
 {
     constexpr uint64_t SAME_WAIT_NS = 20'000;
     struct cpu *cpu = arch_cpu();
-    arch_cpu_relax();
+    smp_poll();
     if (!trace_is_on(cpu, TRACE_CLASS_LOCK))
         return;
     uint64_t now = arch_time_ns();

@@ -14,7 +14,7 @@ HANDLE_NAME = re.compile(r"[a-z][a-z0-9._-]*")
 ARCHES = ["x86_64", "aarch64", "riscv64"]
 START = ["manual", "boot"]
 RESTART = ["never", "on-failure", "always"]
-KERNEL_SOURCES = ["machine", "system", "log", "clock", "untyped"]
+KERNEL_SOURCES = ["machine", "system", "log", "clock", "untyped", "trace"]
 # What init itself serves.
 INIT_INTERFACES = {"supervisor": "supervisor"}
 # Names that every process finds whatever the manifest says (abi/types.toml, struct bootstrap), and init's own prefix.

@@ -76,6 +76,9 @@ int main(void)
         .log = std_handle("records"),
         .machine = std_handle("machine"),
         .http = std_handle("http"),
+        .trace = std_handle("trace"),
+        .cspace = std_self.cspace,
+        .untyped = std_self.untyped,
     };
     status_t status = console_open(&shell.console, shell.handles.console, shell.handles.log);
     if (status == ERROR_NOT_FOUND || status == ERROR_UNSUPPORTED) {

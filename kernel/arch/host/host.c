@@ -4,8 +4,8 @@
  */
 #include <arch/arch.h>
 #include <host.h>
-#include <kernel/futex.h>
 #include <kernel/clock.h>
+#include <kernel/futex.h>
 #include <kernel/init.h>
 #include <kernel/invocation.h>
 #include <kernel/log.h>

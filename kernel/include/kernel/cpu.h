@@ -25,7 +25,7 @@ struct cpu_trace {
     struct tess_trace_buffer *_Atomic buffer; /* direct-map address; nullptr = none */
     const struct spinlock *waited_for;        /* last lock that was held when this CPU came, and when it was last tried */
     uint64_t waited_at_ns;
-    uint64_t thread_id, process_id;           /* that runs here; 0 = idle */
+    uint64_t thread_id, process_id; /* that runs here; 0 = idle */
 };
 
 struct cpu {

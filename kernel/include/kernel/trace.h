@@ -44,9 +44,9 @@ static inline void trace_why(struct cpu *cpu, enum trace_why why) { cpu->trace.w
 [[gnu::cold]] void trace_handed_over(struct cpu *cpu, const struct thread *from, const struct thread *to);
 /* A system call ended at once with `status`, or (STATUS_BLOCKED) begins that may wait. */
 [[gnu::cold]] void trace_call_made(struct cpu *cpu, status_t status);
-/* This CPU waits for the lock; told again and again, recorded when it is another wait. Out of line with its arch_cpu_relax(): it is
- * part of every place that takes a lock. */
-void trace_waiting(const struct spinlock *lock);
+/* smp_poll() of a CPU that waits for the lock: each wait is recorded once. One function, because the loop it is called from is part of
+ * every place that takes a lock. */
+void smp_poll_for(const struct spinlock *lock);
 
 /* memory_kill: if it is the recording's, nothing more is recorded. */
 void trace_memory_gone(struct memory *memory);

@@ -1,6 +1,7 @@
 /* The web server: a status page made of what its handles let it see, its JSON, and the files of the archive "files". */
 #include <httpd/facts.h>
 #include <httpd/server.h>
+#include <httpd/snapshot.h>
 #include <std/log.h>
 #include <std/memory.h>
 #include <std/program.h>
@@ -73,6 +74,7 @@ static status_t start(void)
     }
     index_files();
     facts_open(&facts);
+    snapshot_open();
     server.site.read_facts = read_facts;
     site_init(&server.site);
     handle_t endpoint = std_handle("serve.http");

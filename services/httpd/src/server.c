@@ -1,5 +1,6 @@
 #include <httpd/http_date.h>
 #include <httpd/server.h>
+#include <httpd/snapshot.h>
 #include <std/log.h>
 #include <std/memory.h>
 #include <std/program.h>
@@ -26,13 +27,17 @@ static constexpr uint32_t TURNS = 4, ACCEPT_BATCH = 8;
 static void respond(void *context, const char *path, struct http_response *out_response)
 {
     struct server *server = context;
-    site_respond(&server->site, path, time_now_ns(), out_response);
+    if (!snapshot_respond(path, out_response)) {
+        site_respond(&server->site, path, time_now_ns(), out_response);
+    }
 }
 
 static void release(void *context, void *document)
 {
     (void)context;
-    site_release(document);
+    if (!snapshot_release(document)) {
+        site_release(document);
+    }
 }
 
 static const char *date(void *context)

@@ -26,6 +26,7 @@ enum manifest_kernel : uint32_t {
     MANIFEST_KERNEL_LOG,
     MANIFEST_KERNEL_CLOCK,
     MANIFEST_KERNEL_UNTYPED,
+    MANIFEST_KERNEL_TRACE,
 };
 
 /* A run of records of one table. */

@@ -34,6 +34,7 @@ int main(void)
     init.system = std_handle("system");
     init.clock = std_handle("clock");
     init.image = std_handle("image");
+    init.trace = std_handle("trace");
     const char *problem = start_open(&init);
     if (problem != nullptr) {
         fail(problem);
