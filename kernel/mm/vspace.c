@@ -9,8 +9,6 @@
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 
-extern paddr_t kernel_root;
-
 static bool region_less(const struct tree_node *a, const struct tree_node *b)
 {
     return container_of(a, struct region, tree_node)->start < container_of(b, struct region, tree_node)->start;
@@ -53,6 +51,8 @@ status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace)
     peekable_set(page_of(vspace->root)->state, PAGE_TABLE);
     page_of(vspace->root)->slab_free = 0;
     arch_root_init(phys_to_virt(vspace->root), phys_to_virt(kernel_root));
+    vspace->asid = tlb_asid_alloc();
+    vspace->token = arch_vspace_token(vspace->root, vspace->asid);
     *out_vspace = vspace;
     return OK;
 }
@@ -427,7 +427,8 @@ static bool vspace_destroy(struct object *object)
     if (vspace_is_loaded_elsewhere(vspace))
         return false;
     if (arch_cpu()->active_vspace == vspace)
-        vspace_activate(nullptr);
+        vspace_leave(arch_cpu());
+    tlb_asid_free(vspace->asid);
     if (vspace->scratch != 0)
         untyped_page_free(object->untyped, OBJECT_VSPACE, vspace->scratch);
     if (vspace->root != 0)
@@ -451,23 +452,6 @@ status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t acc
     bool is_there = page_table_lookup(vspace->root, address, &page, &prot) && (prot & access) == access;
     *out_word = is_there ? (uint32_t *)((uint8_t *)phys_to_virt(page) + (address & (PAGE_SIZE - 1))) : nullptr;
     return OK;
-}
-
-void vspace_activate(struct vspace *vspace)
-{
-    struct cpu *cpu = arch_cpu();
-    struct vspace *old = cpu->active_vspace;
-    if (old == vspace)
-        return;
-    uint64_t bit = 1ull << (cpu->index & 63);
-    uint32_t word = cpu->index >> 6;
-    /* Set before the switch: a shootdown that misses the bit happened before any translation could be loaded. */
-    if (vspace != nullptr)
-        atomic_fetch_or(&vspace->cpu_mask[word], bit);
-    arch_vspace_switch(vspace != nullptr ? vspace->root : kernel_root);
-    cpu->active_vspace = vspace;
-    if (old != nullptr)
-        atomic_fetch_and(&old->cpu_mask[word], ~bit);
 }
 
 /* ---- Methods ---- */

@@ -285,7 +285,7 @@ static void clean_up_and_keep_up(struct cpu *cpu)
     trace_running(cpu, nullptr);
     while (peek(cpu->run_queue->count) == 0 && cpu->run_queue->handoff == nullptr) {
         if (cpu->active_vspace != nullptr && peek(cpu->active_vspace->is_destroyed))
-            vspace_activate(nullptr);
+            vspace_leave(cpu);
         bool is_left = clean_up(cpu);
         if (peek(cpu->run_queue->count) != 0 || cpu->run_queue->handoff != nullptr)
             break;
@@ -324,7 +324,7 @@ static inline void load_context(struct cpu *cpu, struct thread *thread)
     inv->thread = thread;
     inv->cspace = process->cspace;
     if (cpu->active_vspace != process->vspace)
-        vspace_activate(process->vspace);
+        vspace_switch(cpu, process->vspace);
 }
 
 static inline void load_fpu(struct cpu *cpu, struct thread *thread)

@@ -150,8 +150,10 @@ mmu_enable:
     ldr     x2, =A64_MAIR
     msr     mair_el1, x2
     ldr     x2, =A64_TCR
-    mrs     x3, id_aa64mmfr0_el1     /* PARange, at most 48 bits, which is all that 4 KiB entries hold */
-    and     x3, x3, #15
+    mrs     x3, id_aa64mmfr0_el1
+    ubfx    x1, x3, #5, #1           /* ASIDBits: 0 or 2 */
+    bfi     x2, x1, #36, #1          /* AS */
+    and     x3, x3, #15              /* PARange, at most 48 bits, which is all that 4 KiB entries hold */
     cmp     x3, #5
     mov     x1, #5
     csel    x3, x3, x1, ls

@@ -1,6 +1,6 @@
 /*
- * Translation control: TTBR1 is the kernel root on all CPUs, TTBR0 the current user root or the empty one. No ASIDs: user
- * entries are not global, and all carry ASID 0. TLB maintenance: Arm ARM D8.14 and C5.5.
+ * Translation control: TTBR1 is the kernel root on all CPUs, TTBR0 the current user root or the empty one, with the ASID that user
+ * entries, which are not global, carry. TLB maintenance: Arm ARM D8.14 and C5.5.
  */
 #include "a64.h"
 #include "a64_asm.h"
@@ -13,7 +13,12 @@ paddr_t a64_kernel_root;
 
 bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 
-/* Operand of TLBI by address: VA[55:12], ASID field zero (ignored by the VAAE1 forms). */
+constexpr uint64_t TCR_AS = 1ull << 36; /* ASIDs of 16 bits */
+
+/* TTBR0_EL1 and the operands of TLBI have the ASID in the same place. */
+constexpr uint64_t TTBR_ASID_MASK = 0xFFFFull << 48;
+
+/* Operand of TLBI by address: VA[55:12]; the ASID field is zero (ignored by the VAAE1 forms). */
 static uint64_t tlbi_operand(vaddr_t va) { return va >> PAGE_SHIFT & 0xFFFFFFFFFFF; }
 
 /* After local invalidation: completed on this CPU, and nothing fetched or translated before it is used after it. */
@@ -42,7 +47,7 @@ void arch_paging_enable(paddr_t kernel_root)
     a64_console_unmap();
     __asm__ volatile("dsb ish" ::: "memory");
     switch_tables(kernel_root, empty_root);
-    arch_vspace_switch(kernel_root);
+    arch_vspace_switch_emptied(arch_vspace_token(kernel_root, 0));
     arch_tlb_flush_kernel_local();
 }
 
@@ -53,13 +58,40 @@ void arch_root_init(void *user_root, const void *kernel_root)
     (void)kernel_root;
 }
 
-void arch_vspace_switch(paddr_t root)
+/* 16 bits where boot.S could ask for them (TCR_EL1.AS), else 8. */
+uint32_t arch_asid_count(void) { return A64_READ(tcr_el1) & TCR_AS ? 65536 : 256; }
+
+uint64_t arch_vspace_token(paddr_t root, uint32_t asid)
 {
-    if (__builtin_expect(root == a64_kernel_root, false))
+    if (root == a64_kernel_root)
         root = a64_image_physical(a64_empty_root);
-    A64_WRITE(ttbr0_el1, root);
+    return root | (uint64_t)asid << 48;
+}
+
+void arch_vspace_switch(uint64_t token)
+{
+    A64_WRITE(ttbr0_el1, token);
     a64_isb();
-    arch_tlb_flush_all_local();
+}
+
+static void asid_flush(uint64_t token)
+{
+    begin_local();
+    __asm__ volatile("tlbi aside1, %0" ::"r"(token & TTBR_ASID_MASK) : "memory"); /* all of it that is not global */
+    finish_local();
+}
+
+/* Emptied before it is loaded, so that no walk begins in an old copy of a table that is freed. ASID 0 may be that of the space which
+ * is loaded now, and is filled until it is not. */
+void arch_vspace_switch_emptied(uint64_t token)
+{
+    if (token & TTBR_ASID_MASK) {
+        asid_flush(token);
+        arch_vspace_switch(token);
+    } else {
+        arch_vspace_switch(token);
+        asid_flush(token);
+    }
 }
 
 void arch_tlb_flush_page_local(vaddr_t va)
@@ -69,12 +101,7 @@ void arch_tlb_flush_page_local(vaddr_t va)
     finish_local();
 }
 
-void arch_tlb_flush_all_local(void)
-{
-    begin_local();
-    __asm__ volatile("tlbi aside1, xzr" ::: "memory"); /* all that is not global, of ASID 0 */
-    finish_local();
-}
+void arch_tlb_flush_all_local(void) { asid_flush(A64_READ(ttbr0_el1)); }
 
 void arch_tlb_flush_kernel_local(void)
 {
@@ -83,14 +110,16 @@ void arch_tlb_flush_kernel_local(void)
     finish_local();
 }
 
-bool arch_tlb_flush_broadcast(vaddr_t start, uint64_t count_pages)
+bool arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages)
 {
+    uint64_t asid = token & TTBR_ASID_MASK;
+
     __asm__ volatile("dsb ishst" ::: "memory");
     if (count_pages > BROADCAST_PAGES_MAX) {
-        __asm__ volatile("tlbi vmalle1is" ::: "memory");
+        __asm__ volatile("tlbi aside1is, %0" ::"r"(asid) : "memory");
     } else {
         for (uint64_t i = 0; i < count_pages; i++)
-            __asm__ volatile("tlbi vaae1is, %0" ::"r"(tlbi_operand(start + i * PAGE_SIZE)) : "memory");
+            __asm__ volatile("tlbi vae1is, %0" ::"r"(asid | tlbi_operand(start + i * PAGE_SIZE)) : "memory");
     }
     __asm__ volatile("dsb ish\n\tisb" ::: "memory");
     return true;

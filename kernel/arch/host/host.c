@@ -204,7 +204,8 @@ void host_boot(uint64_t count_pages, uint32_t count_cpus)
 void host_settle(void)
 {
     struct cpu *cpu = arch_cpu();
-    vspace_activate(nullptr); /* an idle CPU's own loop does this, but it is not in that loop here */
+    if (cpu->active_vspace != nullptr)
+        vspace_leave(cpu); /* an idle CPU's own loop does this, but it is not in that loop here */
     bool entered = cpu->epoch == 0;
     if (entered)
         quiesce_enter(cpu);
@@ -357,11 +358,14 @@ void arch_irq_unmask(uint32_t source) { atomic_fetch_or(&unmasked, 1u << source)
 bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 void *mmio_map(paddr_t, uint64_t) { return nullptr; } /* for linking: there are no PCI functions here */
 void arch_root_init(void *, const void *) {}
-void arch_vspace_switch(paddr_t) {}
+uint32_t arch_asid_count(void) { return 3; } /* few: spaces share one, and reuse the others */
+uint64_t arch_vspace_token(paddr_t root, uint32_t asid) { return root | asid; }
+void arch_vspace_switch(uint64_t) {}
+void arch_vspace_switch_emptied(uint64_t) {}
 void arch_tlb_flush_page_local(vaddr_t) {}
 void arch_tlb_flush_all_local(void) {}
 void arch_tlb_flush_kernel_local(void) {}
-bool arch_tlb_flush_broadcast(vaddr_t, uint64_t) { return false; }
+bool arch_tlb_flush_broadcast(uint64_t, vaddr_t, uint64_t) { return false; }
 void arch_icache_sync(const void *, uint64_t) {}
 bool arch_port_in(uint16_t, uint32_t, uint32_t *) { return false; }
 bool arch_port_out(uint16_t, uint32_t, uint32_t) { return false; }

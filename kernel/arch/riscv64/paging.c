@@ -1,11 +1,16 @@
 /*
- * Sv39 (RISC-V Privileged 4.4). No ASIDs: all user entries are tagged 0, and a switch drops them; kernel entries are global.
+ * Sv39 and ASIDs (RISC-V Privileged 4.4, 4.1.11). Kernel entries are global.
  */
 #include "rv.h"
 #include <tess/string.h>
 
 constexpr uint32_t ROOT_ENTRIES = 512;
 constexpr uint32_t ROOT_KERNEL_FIRST = 256;
+
+constexpr uint32_t SATP_ASID_SHIFT = 44;
+constexpr uint64_t SATP_ASID_MASK = 0xFFFFull << SATP_ASID_SHIFT;
+
+static uint32_t asid_count = 1;
 
 bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 
@@ -15,6 +20,10 @@ void arch_paging_enable(paddr_t kernel_root)
 {
     /* The new tables need not map the console where the early ones did. */
     rv_console_suspend();
+    csr_write(satp, satp_for(kernel_root));
+    /* How many bits an ASID has: those that keep a one. All harts are taken to be alike. */
+    csr_write(satp, satp_for(kernel_root) | SATP_ASID_MASK);
+    asid_count = (uint32_t)((csr_read(satp) & SATP_ASID_MASK) >> SATP_ASID_SHIFT) + 1;
     csr_write(satp, satp_for(kernel_root));
     arch_tlb_flush_kernel_local();
 }
@@ -26,25 +35,43 @@ void arch_root_init(void *user_root, const void *kernel_root)
     memcpy((char *)user_root + OFFSET, (const char *)kernel_root + OFFSET, SIZE);
 }
 
-void arch_vspace_switch(paddr_t root)
+uint32_t arch_asid_count(void) { return asid_count; }
+
+uint64_t arch_vspace_token(paddr_t root, uint32_t asid) { return satp_for(root) | (uint64_t)asid << SATP_ASID_SHIFT; }
+
+void arch_vspace_switch(uint64_t token) { csr_write(satp, token); }
+
+/* A register that holds the ASID, even if it is 0, is not the zero register: global entries stay. */
+static void asid_flush(uint64_t token)
 {
-    csr_write(satp, satp_for(root));
-    arch_tlb_flush_all_local();
+    uint64_t asid = (token & SATP_ASID_MASK) >> SATP_ASID_SHIFT;
+    __asm__ volatile("sfence.vma zero, %0" ::"r"(asid) : "memory");
+}
+
+/* Emptied before it is loaded, so that no walk begins in an old copy of a table that is freed. ASID 0 may be that of the space which
+ * is loaded now, and is filled until it is not. */
+void arch_vspace_switch_emptied(uint64_t token)
+{
+    if ((token & SATP_ASID_MASK) != 0) {
+        asid_flush(token);
+        csr_write(satp, token);
+    } else {
+        csr_write(satp, token);
+        asid_flush(token);
+    }
 }
 
 /* SFENCE.VMA (RISC-V Privileged 4.2.1) also orders the page-table stores before it with walks after it. */
 void arch_tlb_flush_page_local(vaddr_t va) { __asm__ volatile("sfence.vma %0, zero" ::"r"(va) : "memory"); }
 
-void arch_tlb_flush_all_local(void)
-{
-    /* A register that holds 0, not the zero register: address space 0, global entries stay. */
-    uint64_t asid;
-    __asm__ volatile("li %0, 0\n\tsfence.vma zero, %0" : "=r"(asid)::"memory");
-}
+void arch_tlb_flush_all_local(void) { asid_flush(csr_read(satp)); }
 
 void arch_tlb_flush_kernel_local(void) { __asm__ volatile("sfence.vma" ::: "memory"); }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) { return false; }
+bool arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
+{
+    return false;
+}
 
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size)
 {

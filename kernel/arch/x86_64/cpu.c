@@ -23,6 +23,7 @@ void x86_features_probe(void)
     struct x86_cpuid structured = leaf_max >= 7 ? x86_cpuid(7, 0) : (struct x86_cpuid){};
     struct x86_cpuid extended = extended_max >= 0x80000001 ? x86_cpuid(0x80000001, 0) : (struct x86_cpuid){};
     x86_features = (struct x86_features){
+        .has_pcid = bit(basic.ecx, 17),
         .has_x2apic = bit(basic.ecx, 21),
         .has_tsc_deadline = bit(basic.ecx, 24),
         .has_xsave = bit(basic.ecx, 26),
@@ -98,6 +99,7 @@ static void control_registers_set(void)
     uint64_t cr4 = x86_read_cr4() & ~(X86_CR4_TSD | X86_CR4_PCE);
     cr4 |= X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
     cr4 |= x86_has_fsgsbase ? X86_CR4_FSGSBASE : 0;
+    cr4 |= x86_features.has_pcid ? X86_CR4_PCIDE : 0; /* CR3 holds PCID 0 (Intel SDM vol. 3, 4.10.1) */
     cr4 |= x86_features.has_smep ? X86_CR4_SMEP : 0;
     cr4 |= x86_features.has_smap ? X86_CR4_SMAP : 0;
     cr4 |= x86_features.has_umip ? X86_CR4_UMIP : 0;

@@ -1,4 +1,4 @@
-/* Page-table roots and TLB invalidation (Intel SDM vol. 3, 4.10). No PCID: each switch drops all non-global entries. */
+/* Page-table roots and TLB invalidation (Intel SDM vol. 3, 4.10). Without PCIDs each load of CR3 drops all entries that are not global. */
 #include "x86.h"
 
 /* The kernel's half is one root entry: everything from DIRECT_MAP_BASE up. */
@@ -18,7 +18,15 @@ void arch_root_init(void *user_root, const void *kernel_root)
     ((uint64_t *)user_root)[ROOT_ENTRY_KERNEL] = ((const uint64_t *)kernel_root)[ROOT_ENTRY_KERNEL];
 }
 
-void arch_vspace_switch(paddr_t root) { x86_write_cr3(root); }
+constexpr uint64_t CR3_KEEP = 1ull << 63; /* with CR4.PCIDE: what is cached under this PCID stays */
+
+uint32_t arch_asid_count(void) { return x86_features.has_pcid ? 4096 : 1; }
+
+uint64_t arch_vspace_token(paddr_t root, uint32_t asid) { return root | asid; }
+
+void arch_vspace_switch(uint64_t token) { x86_write_cr3(token | CR3_KEEP); }
+
+void arch_vspace_switch_emptied(uint64_t token) { x86_write_cr3(token); }
 
 void arch_tlb_flush_page_local(vaddr_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
 
@@ -37,7 +45,10 @@ void arch_tlb_flush_kernel_local(void)
     x86_write_cr4(cr4);
 }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) { return false; }
+bool arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
+{
+    return false;
+}
 
 /* Instruction fetch is coherent with stores (Intel SDM vol. 3, 11.6). */
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size) {}

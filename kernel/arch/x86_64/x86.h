@@ -92,6 +92,7 @@ constexpr uint64_t X86_CR4_OSFXSR = 1ull << 9;
 constexpr uint64_t X86_CR4_OSXMMEXCPT = 1ull << 10;
 constexpr uint64_t X86_CR4_UMIP = 1ull << 11;
 constexpr uint64_t X86_CR4_FSGSBASE = 1ull << 16;
+constexpr uint64_t X86_CR4_PCIDE = 1ull << 17;
 constexpr uint64_t X86_CR4_OSXSAVE = 1ull << 18;
 constexpr uint64_t X86_CR4_SMEP = 1ull << 20;
 constexpr uint64_t X86_CR4_SMAP = 1ull << 21;
@@ -100,7 +101,7 @@ constexpr uint64_t X86_CR4_SMAP = 1ull << 21;
 
 /* Probed once on the boot CPU; the others are taken to be like it. */
 struct x86_features {
-    bool has_smep, has_smap, has_umip, has_waitpkg, has_xsave, has_x2apic, has_tsc_deadline, has_1g_pages, has_rdrand, has_rdseed;
+    bool has_pcid, has_smep, has_smap, has_umip, has_waitpkg, has_xsave, has_x2apic, has_tsc_deadline, has_1g_pages, has_rdrand, has_rdseed;
     uint64_t xcr0;          /* state components to enable; 0 without XSAVE */
     uint32_t fpu_size;      /* of a save area */
     uint32_t physical_bits; /* MAXPHYADDR */

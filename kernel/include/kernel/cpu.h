@@ -59,7 +59,7 @@ struct cpu {
     atomic_bool is_tlb_stale;     /* must flush then */
     uint32_t tlb_pending;         /* something is in the inbox; atomic */
     struct thread *fpu_thread;    /* whose state the FPU holds; nullptr = disabled */
-    struct vspace *active_vspace; /* whose page table is loaded; nullptr = kernel only */
+    struct vspace *active_vspace; /* whose page table is loaded, nullptr = kernel only; others read it (smp/tlb.c) */
     uint64_t stopped_at;          /* arch_counter() when the last thread stopped here, until the next one starts; 0 = idle since */
 };
 

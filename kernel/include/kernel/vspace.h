@@ -27,7 +27,9 @@ struct vspace {
     uint64_t mapped_pages GUARDED_BY(&lock);
     uint64_t orphan_count GUARDED_BY(&lock); /* regions whose memory is gone */
     bool is_destroyed;                       /* set once, under lock; peek() */
-    _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations */
+    uint32_t asid;                           /* its translations' identifier in every TLB; 0 = shared (smp/tlb.c) */
+    uint64_t token;                          /* what arch_vspace_switch() loads */
+    _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations (smp/tlb.c) */
 };
 
 extern const struct object_class vspace_class;
@@ -46,15 +48,21 @@ extern const struct object_class vspace_class;
 void vspace_orphan_regions(struct memory *memory);
 /* memory.decommit: takes pages [first, first + count) out of every mapping and gives them back. BUSY while pinned. */
 [[nodiscard]] status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count);
+
+/* smp/tlb.c */
+extern paddr_t kernel_root;
 bool vspace_is_loaded_elsewhere(struct vspace *vspace);
-void vspace_activate(struct vspace *vspace); /* on this CPU; nullptr = kernel only */
+void vspace_switch(struct cpu *cpu, struct vspace *vspace); /* loads it on this CPU, where another one is loaded */
+void vspace_leave(struct cpu *cpu);                         /* only the kernel's half is loaded then */
+uint32_t tlb_asid_alloc(void);
+void tlb_asid_free(uint32_t asid);
 
 /* Copies between kernel memory and a user's address space through the direct map: the kernel never dereferences a user address.
  * Faults on anonymous memory are resolved in place. BAD_ADDRESS or NO_MEMORY; a partial copy may have happened. */
 [[nodiscard]] status_t user_copy_in(struct vspace *vspace, void *to, vaddr_t from, uint64_t size);
 [[nodiscard]] status_t user_copy_out(struct vspace *vspace, vaddr_t to, const void *from, uint64_t size);
 
-/* smp/shootdown.c: makes all CPUs in the vspace's mask forget [start, start + count pages). */
+/* Makes all CPUs forget [start, start + count pages); vspace->lock is held. */
 constexpr uint64_t SHOOTDOWN_ALL = UINT64_MAX >> PAGE_SHIFT; /* as count_pages: everything, also cached page-table levels */
 void tlb_shootdown(struct vspace *vspace, vaddr_t start, uint64_t count_pages);
 /* Round waiting in idle: shootdowns then leave a note instead of an interrupt. */

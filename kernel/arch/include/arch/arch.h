@@ -182,12 +182,16 @@ void arch_paging_enable(paddr_t kernel_root); /* boot CPU: from early to final t
 /* Fills a new user root (zeroed page) with whatever kernel entries the hardware needs (x86_64: entry 511; riscv64: upper half;
  * aarch64: nothing, TTBR1). Kernel root-level entries never change after boot. */
 void arch_root_init(void *user_root, const void *kernel_root);
-void arch_vspace_switch(paddr_t root); /* user half; flushes non-global entries (no ASID yet); root = kernel_root for none */
+/* Identifiers that keep the translations of several address spaces apart in a TLB (ASID, PCID), 0 included; 1 = there are none. */
+uint32_t arch_asid_count(void);
+uint64_t arch_vspace_token(paddr_t root, uint32_t asid); /* what the next two load: user half and identifier; root may be kernel_root */
+void arch_vspace_switch(uint64_t token);                 /* what the TLB holds under its identifier stays; not for identifier 0 */
+void arch_vspace_switch_emptied(uint64_t token);         /* all that is dropped, before anything can be looked up in it */
 void arch_tlb_flush_page_local(vaddr_t va);
-void arch_tlb_flush_all_local(void);    /* all non-global entries */
+void arch_tlb_flush_all_local(void);    /* all entries of the identifier that is loaded, but global ones */
 void arch_tlb_flush_kernel_local(void); /* global ones too */
-/* aarch64 broadcasts in hardware and returns true; others return false and smp/shootdown.c interrupts the CPUs concerned. */
-bool arch_tlb_flush_broadcast(vaddr_t start, uint64_t count_pages);
+/* aarch64 broadcasts in hardware and returns true; others return false and smp/tlb.c interrupts the CPUs concerned. */
+bool arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages);
 void arch_icache_sync(const void *direct_map_address,
                       uint64_t size); /* after the kernel wrote code for user space (memory.write, first exec map) */
 
