@@ -534,6 +534,24 @@ status_t cspace_inspect(struct invocation *inv, struct cspace *self, uint64_t ta
     return OK;
 }
 
+status_t cspace_verify(struct invocation *inv, struct cspace *self, uint64_t target, uint64_t mine, uint32_t *out_rights,
+                       uint64_t *out_badge)
+{
+    struct cap cap, own;
+    status_t status = cspace_lookup(self, target, &cap);
+    if (status == OK)
+        status = cspace_lookup(inv->cspace, mine, &own);
+    if (status != OK)
+        return status;
+    if (own.object->type == OBJECT_ENDPOINT && (own.rights & RIGHT_OWNER) == 0)
+        return ERROR_MISSING_RIGHT;
+    if (cap.object != own.object)
+        return ERROR_NOT_FOUND;
+    *out_rights = cap.rights;
+    *out_badge = badge_number(cap.badge);
+    return OK;
+}
+
 status_t cspace_info(struct invocation *inv, struct cspace *self, uint32_t *out_used, uint32_t *out_limit)
 {
     (void)inv;

@@ -8,6 +8,7 @@
  * A wait in one of an endpoint's queues does not count the endpoint: the endpoint's end wakes all that are in its queues, under its
  * lock, and whoever claimed one of them before is in a kernel entry that began before the grace period.
  */
+#include "message.h"
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/ipc.h>
@@ -16,91 +17,6 @@
 #include <kernel/trace_events.h>
 
 constexpr uint64_t OP_MESSAGE_MASK = 0x0FFFFFFF; /* method, sizes, move mask; no flags */
-constexpr uint32_t MESSAGE_REGISTERS = 4;        /* words that travel in registers */
-
-static bool op_is_valid(uint64_t op)
-{
-    uint32_t words = op_words(op), handles = op_handles(op);
-    return words <= MESSAGE_WORDS && handles <= MESSAGE_HANDLES && (handles == 0 || words <= MESSAGE_HANDLE_WORD) &&
-           (op_move_mask(op) >> handles) == 0;
-}
-
-status_t message_transfer_handles(uint64_t op, const uint64_t in[4], struct cspace *from, struct cspace *to, uint64_t out[4])
-{
-    uint32_t count = op_handles(op);
-    struct cap caps[MESSAGE_HANDLES];
-    handle_t sources[MESSAGE_HANDLES]; /* `in` and `out` may be the same array */
-    for (uint32_t i = 0; i < count; i++) {
-        sources[i] = in[i];
-        status_t status = cspace_lookup(from, in[i], &caps[i]);
-        if (status != OK)
-            return status;
-        bool is_move = (op_move_mask(op) >> i) & 1;
-        if ((caps[i].rights & (is_move ? RIGHT_MOVE : RIGHT_COPY)) == 0)
-            return ERROR_MISSING_RIGHT;
-        for (uint32_t j = 0; j < i; j++)
-            if (caps[j].slot == caps[i].slot && (is_move || ((op_move_mask(op) >> j) & 1)))
-                return ERROR_BAD_ARGUMENT; /* the same handle twice, and moved */
-    }
-    /* First insert all as copies (each may fail), then delete the sources of the moved ones (cannot fail in a way that matters). */
-    for (uint32_t i = 0; i < count; i++) {
-        status_t status = cspace_insert(to, caps[i].object, &caps[i], caps[i].rights, nullptr, &out[i]);
-        if (status != OK) {
-            while (i-- > 0) {
-                status_t undone = cspace_remove(to, out[i]);
-                (void)undone; /* may be revoked already */
-            }
-            return status;
-        }
-    }
-    for (uint32_t i = 0; i < count; i++)
-        if ((op_move_mask(op) >> i) & 1) {
-            status_t removed = cspace_remove(from, sources[i]);
-            (void)removed; /* a revoke that came between took both */
-        }
-    return OK;
-}
-
-/* The caller's message as it stands in its registers and message page; shared words are read once. A register that is not part
- * of the message holds whatever the sender's program had there: the other side gets zero. */
-static void message_read(struct thread *thread, uint64_t op, uint64_t words[12])
-{
-    uint32_t count = op_words(op);
-    for (uint32_t i = 0; i < 4; i++)
-        words[i] = i < count ? arch_frame_word(&thread->frame, i) : 0;
-    for (uint32_t i = 4; i < count; i++)
-        words[i] = __atomic_load_n(&thread->message->words[i], __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < op_handles(op); i++)
-        words[MESSAGE_HANDLE_WORD + i] = __atomic_load_n(&thread->message->words[MESSAGE_HANDLE_WORD + i], __ATOMIC_RELAXED);
-}
-
-static void message_write(struct thread *thread, uint64_t op, uint64_t badge, const uint64_t words[12])
-{
-    arch_frame_set_op(&thread->frame, op);
-    arch_frame_set_badge(&thread->frame, badge);
-    for (uint32_t i = 0; i < 4; i++)
-        arch_frame_set_word(&thread->frame, i, words[i]);
-    uint32_t count = op_words(op);
-    for (uint32_t i = 4; i < count; i++)
-        thread->message->words[i] = words[i];
-    for (uint32_t i = 0; i < op_handles(op); i++)
-        thread->message->words[MESSAGE_HANDLE_WORD + i] = words[MESSAGE_HANDLE_WORD + i];
-}
-
-/* With words in the message page, or handles. */
-[[clang::noinline]] static status_t message_pass_long(struct thread *from, struct thread *to, uint64_t op, uint64_t badge)
-{
-    uint64_t words[12];
-    message_read(from, op, words);
-    if (op_handles(op) != 0) {
-        status_t status = message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], from->process->cspace, to->process->cspace,
-                                                   &words[MESSAGE_HANDLE_WORD]);
-        if (status != OK)
-            return status;
-    }
-    message_write(to, op, badge, words);
-    return OK;
-}
 
 /* A message without handles, or words in the message page: its op. */
 static inline bool is_short(uint64_t op) { return (uint32_t)op < (MESSAGE_REGISTERS + 1) << 16; }
@@ -120,28 +36,22 @@ static inline bool is_short(uint64_t op) { return (uint32_t)op < (MESSAGE_REGIST
 }
 
 /* Copies the message of `from` (claimed or current) into `to` (claimed or current). */
-static inline status_t message_pass(struct thread *from, struct thread *to, uint64_t op, uint64_t badge)
+static inline status_t message_pass(struct waiter *from, struct waiter *to, uint64_t op, uint64_t badge)
 {
-    if (!is_short(op))
+    if (!is_short(op) || from->is_operation || to->is_operation)
         return message_pass_long(from, to, op, badge);
-    message_pass_short(from, to, op, badge);
+    message_pass_short(waiter_thread(from), waiter_thread(to), op, badge);
     return OK;
 }
 
-static struct thread *first_waiter(struct wait_queue *queue)
-{
-    struct list_node *node = list_first(&queue->waiters);
-    return node != nullptr ? container_of(node, struct thread, wait_node) : nullptr;
-}
-
-/* Claims and unlinks the first thread of the queue that is still waiting. Those whose wait ends meanwhile unlink themselves. */
-static struct thread *claim_first(struct wait_queue *queue)
+/* Claims and unlinks the first of the queue that is still waiting. Those whose wait ends meanwhile unlink themselves. */
+static struct waiter *claim_first(struct wait_queue *queue)
 {
     list_for_each (node, &queue->waiters) {
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (thread_wait_claim_any(thread)) {
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (waiter_claim_any(waiter)) {
             list_remove(node);
-            return thread;
+            return waiter;
         }
     }
     return nullptr;
@@ -172,9 +82,9 @@ struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread
     receiver->wait_queue = nullptr;
     arch_frame_set_status(&receiver->frame, OK);
     message_pass_short(thread, receiver, inv->op | (uint64_t)inv->rights << 32, badge_number(inv->badge));
-    object_get(&thread->object);
-    receiver->caller = &thread->object;
-    uint64_t now = thread_wait_publish_short(thread, nullptr, &receiver->caller_sequence);
+    peekable_set(receiver->owed.caller, &thread->waiter);
+    thread->awaits = &receiver->owed;
+    uint64_t now = thread_wait_publish_short(thread, nullptr, &receiver->owed.sequence);
     spinlock_release(&endpoint->lock);
     return sched_hand_over(thread, receiver, now);
 }
@@ -182,40 +92,126 @@ struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread
 struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct thread *thread)
 {
     struct endpoint *endpoint = (struct endpoint *)inv->object;
-    struct object *caller = thread->caller;
-    if (caller == nullptr || !(inv->rights & RIGHT_OWNER) || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE ||
+    struct waiter *caller = peek(thread->owed.caller);
+    if (caller == nullptr || caller->is_operation || !(inv->rights & RIGHT_OWNER) || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE ||
         thread->fpu != nullptr || !spinlock_try_acquire(&endpoint->lock))
         return kernel_syscall_general(thread);
-    struct thread *to = thread_from_object(caller);
+    struct thread *to = waiter_thread(caller);
     if (endpoint->ring != nullptr || !object_is_alive(&endpoint->object) || !list_is_empty(&endpoint->callers.waiters) ||
-        !is_without_deadline(to) || !thread_wait_claim(to, thread->caller_sequence)) {
+        !is_without_deadline(to) || !thread_wait_claim(to, thread->owed.sequence)) {
         spinlock_release(&endpoint->lock);
         return kernel_syscall_general(thread);
     }
-    thread->caller = nullptr;
+    peekable_set(thread->owed.caller, nullptr); /* who claimed the caller need not ask: nobody else ends its wait */
+    to->awaits = nullptr;
     arch_frame_set_status(&to->frame, op_status(inv->op));
     message_pass_short(thread, to, (uint32_t)inv->op, 0);
     uint64_t sequence;
     list_push_back(&endpoint->receivers.waiters, &thread->wait_node);
     uint64_t now = thread_wait_publish_short(thread, &endpoint->receivers, &sequence);
     spinlock_release(&endpoint->lock);
-    /* Not the last reference: a thread that waited and has not run again has not been finished. */
-    atomic_fetch_sub_explicit(&caller->refs, 1, memory_order_release);
     return sched_hand_over(thread, to, now);
 }
 
 /* ---- The general way ---- */
 
+/* The present call waits for its reply, which `debt` will owe. */
+static void wait_for_reply(struct invocation *inv, struct debt *debt)
+{
+    struct operation *operation = inv->operation;
+    if (operation != nullptr)
+        operation->awaits = debt;
+    else
+        inv->thread->awaits = debt;
+    /* The sequence of the wait that begins: nobody looks at it before the holder runs. */
+    debt->sequence = (operation != nullptr ? atomic_load(&operation->wait_word) >> 8 : thread_wait_sequence(inv->thread)) + 1;
+    peekable_set(debt->caller, operation != nullptr ? &operation->waiter : &inv->thread->waiter);
+    if (operation != nullptr)
+        (void)operation_publish(operation, nullptr, nullptr);
+    else
+        thread_wait_publish(inv->thread, nullptr, nullptr, inv->aux);
+}
+
+/* To the bound ring, which has promised room. */
+static status_t call_to_ring(struct invocation *inv, struct endpoint *endpoint, struct waiter *self, uint64_t op, bool wants_reply,
+                             uint32_t index, bool *out_is_missed) REQUIRES(&endpoint->lock)
+{
+    struct ring *ring = endpoint->ring;
+    uint64_t words[12], sequence;
+    message_read(self, op, words);
+    status_t status = message_handles(self, ring->cspace, op, words);
+    if (status != OK) {
+        *out_is_missed = ring_unreserve_call(ring, index);
+        return status;
+    }
+    const struct ring_message message = {.caller = wants_reply ? self : nullptr,
+                                         .cookie = endpoint->ring_cookie,
+                                         .op = op,
+                                         .badge = badge_number(inv->badge),
+                                         .words = words};
+    if (!ring_commit_call(ring, index, &message, inv, &sequence))
+        return ERROR_PEER_DIED;
+    return wants_reply ? STATUS_BLOCKED : OK;
+}
+
+/* To a thread that waits for it, claimed and unlinked. */
+static status_t call_to_thread(struct invocation *inv, struct endpoint *endpoint, struct waiter *self, uint64_t op, bool wants_reply,
+                               struct thread *receiver) RELEASES(&endpoint->lock)
+{
+    status_t status = message_pass(self, &receiver->waiter, op, badge_number(inv->badge));
+    if (status != OK) {
+        /* The message is refused; the receiver goes on waiting where it was, at the head of the queue. */
+        list_push_front(&endpoint->receivers.waiters, &receiver->wait_node);
+        uint64_t sequence = thread_wait_restore_locked(receiver);
+        spinlock_release(&endpoint->lock);
+        thread_wait_restored(receiver, sequence);
+        return status;
+    }
+    thread_wait_finish(receiver, OK);
+    if (wants_reply)
+        wait_for_reply(inv, &receiver->owed);
+    spinlock_release(&endpoint->lock);
+    if (wants_reply && !self->is_operation)
+        sched_switch_to(receiver);
+    else
+        sched_ready(receiver);
+    return wants_reply ? STATUS_BLOCKED : OK;
+}
+
+/* Nobody can take it now: the caller waits in the queue. */
+static status_t call_queued(struct invocation *inv, struct endpoint *endpoint, uint64_t op) REQUIRES(&endpoint->lock)
+{
+    struct operation *operation = inv->operation;
+    if (inv->aux == DEADLINE_NOW)
+        return ERROR_WOULD_BLOCK;
+    if (operation != nullptr) {
+        operation->op = op;
+        operation->badge = badge_number(inv->badge);
+        operation->awaits = nullptr;
+        (void)operation_publish(operation, &endpoint->callers, nullptr);
+        return STATUS_BLOCKED;
+    }
+    struct thread *thread = inv->thread;
+    thread->call_op = op;
+    thread->call_badge = badge_number(inv->badge);
+    list_push_back(&endpoint->callers.waiters, &thread->wait_node);
+    thread_wait_publish(thread, &endpoint->callers, nullptr, inv->aux);
+    return STATUS_BLOCKED;
+}
+
 status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
 {
-    struct thread *thread = inv->thread;
     uint64_t op = (inv->op & OP_MESSAGE_MASK) | (uint64_t)inv->rights << 32;
-    bool wants_reply = !(inv->op & OP_SEND);
-    if (!op_is_valid(inv->op) || inv->op >> 29 != 0 || inv->is_submitted)
-        return inv->is_submitted ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT;
+    bool wants_reply = !(inv->op & OP_SEND), is_missed = false;
+    struct waiter *self = inv->operation != nullptr ? &inv->operation->waiter : &inv->thread->waiter;
+    if (!message_is_valid(inv->op) || (uint32_t)inv->op >> 29 != 0 || inv->op >> 32 != 0)
+        return ERROR_BAD_ARGUMENT;
+    /* Handles that come and go through a ring are those of its maker's table. */
+    if (inv->operation != nullptr && op_handles(op) != 0 && inv->operation->ring->cspace != inv->cspace)
+        return ERROR_BAD_ARGUMENT;
 
-    trace_call(arch_cpu(), thread->object.id, endpoint->object.id, (uint32_t)op,
-               wants_reply ? (uint32_t)(thread_wait_sequence(thread) + 1) : 0);
+    trace_call(arch_cpu(), inv->thread->object.id, endpoint->object.id, (uint32_t)op,
+               wants_reply && inv->operation == nullptr ? (uint32_t)(thread_wait_sequence(inv->thread) + 1) : 0);
     spinlock_acquire(&endpoint->lock);
     if (!object_is_alive(&endpoint->object) || atomic_load(&endpoint->owner_count) == 0) {
         spinlock_release(&endpoint->lock);
@@ -223,88 +219,54 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
     }
     struct ring *ring = endpoint->ring;
     uint32_t index;
-    if (ring != nullptr && list_is_empty(&endpoint->callers.waiters) && ring_reserve_call(ring, wants_reply, &index)) {
-        uint64_t words[12];
-        message_read(thread, op, words);
-        status_t status = op_handles(op) == 0 ? OK
-                                              : message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], inv->cspace, ring->cspace,
-                                                                         &words[MESSAGE_HANDLE_WORD]);
-        if (status != OK) {
-            bool is_missed = ring_unreserve_call(ring, index);
-            spinlock_release(&endpoint->lock);
-            if (is_missed)
-                ring_pump(ring); /* stays readable for this kernel entry */
-            return status;
-        }
-        uint64_t sequence = wants_reply ? thread_wait_publish(thread, nullptr, &endpoint->object, inv->aux) : 0;
-        ring_commit_call(ring, index, thread, sequence, endpoint->ring_cookie, op, badge_number(inv->badge), words);
-        spinlock_release(&endpoint->lock);
-        return wants_reply ? STATUS_BLOCKED : OK;
-    }
-    struct thread *receiver = ring == nullptr ? claim_first(&endpoint->receivers) : nullptr;
-    if (receiver != nullptr) {
-        status_t status = message_pass(thread, receiver, op, badge_number(inv->badge));
-        if (status != OK) {
-            /* The message is refused; the receiver goes on waiting where it was, at the head of the queue. */
-            list_push_front(&endpoint->receivers.waiters, &receiver->wait_node);
-            uint64_t sequence = thread_wait_restore_locked(receiver);
-            spinlock_release(&endpoint->lock);
-            thread_wait_restored(receiver, sequence);
-            return status;
-        }
-        thread_wait_finish(receiver, OK);
-        if (!wants_reply) {
-            spinlock_release(&endpoint->lock);
-            sched_ready(receiver);
-            return OK;
-        }
-        object_get(&thread->object);
-        receiver->caller = &thread->object;
-        receiver->caller_sequence = thread_wait_publish(thread, nullptr, nullptr, inv->aux);
-        spinlock_release(&endpoint->lock);
-        sched_switch_to(receiver);
-        return STATUS_BLOCKED;
-    }
-    if (inv->aux == DEADLINE_NOW) {
-        spinlock_release(&endpoint->lock);
-        return ERROR_WOULD_BLOCK;
-    }
-    thread->call_op = op | (wants_reply ? 0 : OP_SEND);
-    thread->call_badge = badge_number(inv->badge);
-    list_push_back(&endpoint->callers.waiters, &thread->wait_node);
-    thread_wait_publish(thread, &endpoint->callers, nullptr, inv->aux);
+    status_t status;
+    struct waiter *receiver;
+    if (ring != nullptr && list_is_empty(&endpoint->callers.waiters) && ring_reserve_call(ring, wants_reply, &index))
+        status = call_to_ring(inv, endpoint, self, op, wants_reply, index, &is_missed);
+    else if (ring == nullptr && (receiver = claim_first(&endpoint->receivers)) != nullptr)
+        return call_to_thread(inv, endpoint, self, op, wants_reply, waiter_thread(receiver));
+    else
+        status = call_queued(inv, endpoint, op | (wants_reply ? 0 : OP_SEND));
     spinlock_release(&endpoint->lock);
-    return STATUS_BLOCKED;
+    if (is_missed)
+        ring_pump(ring); /* stays readable for this kernel entry */
+    return status;
 }
 
-/* Ends the wait of a claimed and unlinked caller. */
-static void caller_end(struct thread *caller, status_t status)
+static uint64_t call_op_of(struct waiter *caller)
 {
-    thread_wait_finish(caller, status);
-    sched_ready(caller);
+    return caller->is_operation ? waiter_operation(caller)->op : waiter_thread(caller)->call_op;
 }
 
-/* Takes the first message that waits; false when there is none. The caller that then waits for the reply is to be unclaimed once the
- * lock is released. */
-[[clang::noinline]] static bool receive_queued(struct thread *thread, struct endpoint *self, struct thread **out_unclaim)
-    REQUIRES(&self->lock)
+static uint64_t call_badge_of(struct waiter *caller)
 {
-    struct thread *caller;
+    return caller->is_operation ? waiter_operation(caller)->badge : waiter_thread(caller)->call_badge;
+}
+
+/* Takes the first message that waits; false when there is none. The caller that then waits for the reply is to be told
+ * waiter_restored() once the lock is released. */
+[[clang::noinline]] static bool receive_queued(struct thread *thread, struct endpoint *self, struct waiter **out_caller,
+                                               uint64_t *out_sequence) REQUIRES(&self->lock)
+{
+    struct waiter *caller;
     while ((caller = claim_first(&self->callers)) != nullptr) {
-        uint64_t op = caller->call_op & ~(uint64_t)OP_SEND;
-        bool wants_reply = !(caller->call_op & OP_SEND);
-        status_t status = message_pass(caller, thread, op, caller->call_badge);
+        uint64_t call_op = call_op_of(caller), op = call_op & ~(uint64_t)OP_SEND;
+        bool wants_reply = !(call_op & OP_SEND);
+        status_t status = message_pass(caller, &thread->waiter, op, call_badge_of(caller));
         if (status != OK || !wants_reply) {
-            caller_end(caller, status);
+            waiter_end(caller, status, nullptr, 0);
             if (status != OK)
                 continue;
         } else {
-            object_get(&caller->object);
-            thread->caller = &caller->object;
-            thread->caller_sequence = thread_wait_sequence(caller);
+            if (caller->is_operation)
+                waiter_operation(caller)->awaits = &thread->owed;
+            else
+                waiter_thread(caller)->awaits = &thread->owed;
+            peekable_set(thread->owed.caller, caller);
+            thread->owed.sequence = *out_sequence = waiter_restore(caller, nullptr);
         }
         arch_frame_set_status(&thread->frame, OK);
-        *out_unclaim = wants_reply ? caller : nullptr;
+        *out_caller = wants_reply ? caller : nullptr;
         return true;
     }
     return false;
@@ -313,7 +275,9 @@ static void caller_end(struct thread *caller, status_t status)
 status_t endpoint_receive(struct invocation *inv, struct endpoint *self)
 {
     struct thread *thread = inv->thread;
-    if (thread->caller != nullptr)
+    if (peek(thread->owed.caller) == &debt_nobody.waiter)
+        peekable_set(thread->owed.caller, nullptr); /* he gave up: nobody waits for an answer */
+    if (peek(thread->owed.caller) != nullptr)
         return ERROR_BUSY;
     spinlock_acquire(&self->lock);
     bool is_bound = self->ring != nullptr && endpoint_is_bound_locked(self);
@@ -321,11 +285,12 @@ status_t endpoint_receive(struct invocation *inv, struct endpoint *self)
         spinlock_release(&self->lock);
         return is_bound ? ERROR_BUSY : ERROR_PEER_DIED;
     }
-    struct thread *caller = nullptr;
-    if (!list_is_empty(&self->callers.waiters) && receive_queued(thread, self, &caller)) {
+    struct waiter *caller = nullptr;
+    uint64_t sequence;
+    if (!list_is_empty(&self->callers.waiters) && receive_queued(thread, self, &caller, &sequence)) {
         spinlock_release(&self->lock);
         if (caller != nullptr)
-            thread_wait_unclaim(caller);
+            waiter_restored(caller, sequence);
         return STATUS_NO_RESULT;
     }
     if (inv->aux == DEADLINE_NOW) {
@@ -338,35 +303,36 @@ status_t endpoint_receive(struct invocation *inv, struct endpoint *self)
     return STATUS_BLOCKED;
 }
 
-status_t endpoint_reply_to(struct invocation *inv, struct object *caller, uint64_t sequence, bool is_handoff)
+status_t endpoint_reply_to(struct invocation *inv, struct waiter *caller, uint64_t sequence, bool is_handoff)
 {
-    struct thread *to = thread_from_object(caller);
-    status_t status = ERROR_PEER_DIED;
     inv->is_committed = true;
-    if (thread_wait_claim(to, sequence)) {
-        uint64_t op = inv->op & OP_MESSAGE_MASK;
-        status = message_pass(inv->thread, to, op, 0);
-        trace_reply(arch_cpu(), inv->thread->object.id, (uint32_t)to->object.id, (uint32_t)sequence, op_status(inv->op));
-        thread_wait_finish(to, status == OK ? (status_t)(inv->op >> 32) : ERROR_NO_HANDLES);
-        if (is_handoff)
-            sched_switch_to(to);
-        else
-            sched_ready(to);
+    if (!waiter_claim(caller, sequence))
+        return ERROR_PEER_DIED;
+    status_t status = message_pass(&inv->thread->waiter, caller, inv->op & OP_MESSAGE_MASK, 0);
+    status_t told = status == OK ? op_status(inv->op) : ERROR_NO_HANDLES;
+    if (caller->is_operation) {
+        if (status != OK)
+            waiter_operation(caller)->op = 0;
+        operation_finish(waiter_operation(caller), told);
+        return status;
     }
-    object_put(caller);
+    struct thread *to = waiter_thread(caller);
+    trace_reply(arch_cpu(), inv->thread->object.id, (uint32_t)to->object.id, (uint32_t)sequence, op_status(inv->op));
+    thread_wait_finish(to, told);
+    if (is_handoff)
+        sched_switch_to(to);
+    else
+        sched_ready(to);
     return status;
 }
 
 static status_t reply(struct invocation *inv, bool is_handoff)
 {
-    struct thread *thread = inv->thread;
-    struct object *caller = thread->caller;
-    if (!op_is_valid(inv->op))
+    if (!message_is_valid(inv->op))
         return ERROR_BAD_ARGUMENT;
-    if (caller == nullptr)
-        return ERROR_NOT_FOUND;
-    thread->caller = nullptr;
-    return endpoint_reply_to(inv, caller, thread->caller_sequence, is_handoff);
+    uint64_t sequence;
+    struct waiter *caller = debt_take(&inv->thread->owed, &sequence);
+    return caller == nullptr ? ERROR_NOT_FOUND : endpoint_reply_to(inv, caller, sequence, is_handoff);
 }
 
 status_t endpoint_reply(struct invocation *inv, struct endpoint *self)
@@ -401,50 +367,48 @@ bool endpoint_pump(struct endpoint *endpoint)
             list_remove(gone);
             badge_release(badge);
         }
-        struct thread *first = first_waiter(&endpoint->callers);
+        struct list_node *first = list_first(&endpoint->callers.waiters);
+        bool first_wants_reply = first != nullptr && !(call_op_of(container_of(first, struct waiter, node)) & OP_SEND);
         uint32_t index;
-        if (first == nullptr || !ring_reserve_call(ring, !(first->call_op & OP_SEND), &index)) {
+        if (first == nullptr || !ring_reserve_call(ring, first_wants_reply, &index)) {
             spinlock_release(&endpoint->lock);
             return is_missed;
         }
-        struct thread *caller = claim_first(&endpoint->callers);
-        bool wants_reply = caller != nullptr && !(caller->call_op & OP_SEND);
+        struct waiter *caller = claim_first(&endpoint->callers);
+        uint64_t call_op = caller != nullptr ? call_op_of(caller) : 0, op = call_op & ~(uint64_t)OP_SEND, sequence = 0;
+        bool wants_reply = caller != nullptr && !(call_op & OP_SEND);
         if (caller == nullptr || wants_reply != (index != UINT32_MAX)) {
             /* The first one ended its wait meanwhile. */
             is_missed |= ring_unreserve_call(ring, index);
-            uint64_t sequence = 0;
             if (caller != nullptr) {
-                list_push_front(&endpoint->callers.waiters, &caller->wait_node);
-                sequence = thread_wait_restore_locked(caller);
+                list_push_front(&endpoint->callers.waiters, &caller->node);
+                sequence = waiter_restore(caller, &endpoint->callers);
             }
             spinlock_release(&endpoint->lock);
             if (caller == nullptr)
                 return is_missed;
-            thread_wait_restored(caller, sequence);
+            waiter_restored(caller, sequence);
             continue;
         }
-        uint64_t op = caller->call_op & ~(uint64_t)OP_SEND;
         uint64_t words[12];
         message_read(caller, op, words);
-        status_t status =
-            message_transfer_handles(op, &words[MESSAGE_HANDLE_WORD], caller->process->cspace, ring->cspace, &words[MESSAGE_HANDLE_WORD]);
+        status_t status = message_handles(caller, ring->cspace, op, words);
         if (status != OK) {
             is_missed |= ring_unreserve_call(ring, index);
-            spinlock_release(&endpoint->lock);
-            caller_end(caller, status);
-            continue;
-        }
-        uint64_t badge = caller->call_badge, sequence = thread_wait_sequence(caller);
-        if (wants_reply) {
-            object_get(&caller->object);
-            thread_wait_unclaim(caller); /* may be woken and wait for something else at once: the sequence was read before */
         } else {
-            caller_end(caller, OK);
+            const struct ring_message message = {.caller = wants_reply ? caller : nullptr,
+                                                 .cookie = endpoint->ring_cookie,
+                                                 .op = op,
+                                                 .badge = call_badge_of(caller),
+                                                 .words = words};
+            if (!ring_commit_call(ring, index, &message, nullptr, &sequence))
+                status = ERROR_PEER_DIED;
         }
-        ring_commit_call(ring, index, caller, sequence, endpoint->ring_cookie, op, badge, words);
         spinlock_release(&endpoint->lock);
-        if (wants_reply)
-            object_put(&caller->object);
+        if (status != OK || !wants_reply)
+            waiter_end(caller, status, nullptr, 0);
+        else
+            waiter_restored(caller, sequence);
     }
 }
 
@@ -454,11 +418,11 @@ static void fail_all(struct endpoint *endpoint, struct wait_queue *queue)
 {
     for (;;) {
         spinlock_acquire(&endpoint->lock);
-        struct thread *thread = claim_first(queue);
+        struct waiter *waiter = claim_first(queue);
         spinlock_release(&endpoint->lock);
-        if (thread == nullptr)
+        if (waiter == nullptr)
             return;
-        caller_end(thread, ERROR_PEER_DIED);
+        waiter_end(waiter, ERROR_PEER_DIED, nullptr, 0);
     }
 }
 

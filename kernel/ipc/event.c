@@ -8,15 +8,13 @@ static void deliver_locked(struct event *event)
 {
     for (struct list_node *node = list_first(&event->waiters.waiters), *next; node != nullptr && event->bits != 0; node = next) {
         next = list_next(&event->waiters.waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        uint64_t got = event->bits & thread->wait_arg;
-        if (got == 0 || !thread_wait_claim_any(thread))
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        uint64_t got = event->bits & waiter_arg(waiter);
+        if (got == 0 || !waiter_claim_any(waiter))
             continue;
         list_remove(node);
         event->bits &= ~got;
-        arch_frame_set_word(&thread->frame, 0, got);
-        thread_wait_finish(thread, OK);
-        sched_ready(thread);
+        waiter_end(waiter, OK, &got, 1);
     }
     for (struct list_node *node = list_first(&event->object.watches), *next; node != nullptr && event->bits != 0; node = next) {
         next = list_next(&event->object.watches, node);
@@ -83,7 +81,6 @@ status_t event_wait(struct invocation *inv, struct event *self, uint64_t mask, u
 {
     if (mask == 0)
         return ERROR_BAD_ARGUMENT;
-    struct thread *thread = inv->thread;
     spinlock_acquire(&self->object.lock);
     uint64_t got = self->bits & mask;
     if (got != 0 || inv->aux == DEADLINE_NOW || !object_is_alive(&self->object)) {
@@ -92,11 +89,9 @@ status_t event_wait(struct invocation *inv, struct event *self, uint64_t mask, u
         *out_bits = got;
         return got != 0 ? OK : object_is_alive(&self->object) ? ERROR_TIMED_OUT : ERROR_PEER_DIED;
     }
-    thread->wait_arg = mask;
-    list_push_back(&self->waiters.waiters, &thread->wait_node);
-    thread_wait_publish(thread, &self->waiters, &self->object, inv->aux);
+    status_t status = wait_begin(inv, &self->waiters, &self->object, mask, 0);
     spinlock_release(&self->object.lock);
-    return STATUS_BLOCKED;
+    return status;
 }
 
 status_t event_read(struct invocation *inv, struct event *self, uint64_t *out_bits)

@@ -5,12 +5,13 @@
  * takes that lock. A waiter that is moved to another word (requeue) changes its queue under both locks; whoever unlinks a waiter
  * asks again which queue it is in once it has the lock (sched/thread.c).
  *
- * A thread that waits keeps the memory in wait_object, the offset in wait_arg, and in wait_bits the mask of the wake-ups it wants, or,
+ * A thread or operation that waits keeps the memory in wait_object, the offset in wait_arg, and in wait_bits the mask of the wake-ups it wants, or,
  * when it waits to become a lock's owner, OWNER_WAIT and the value to put into the word.
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/futex.h>
+#include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 
@@ -19,7 +20,7 @@ constexpr uint64_t OWNER_WAIT = 1ull << 32;
 
 struct futex_queue {
     alignas(64) struct spinlock lock;
-    struct wait_queue threads;
+    struct wait_queue queue;
 };
 
 static struct futex_queue queues[QUEUE_COUNT];
@@ -34,8 +35,8 @@ struct futex {
 void futex_init(void)
 {
     for (uint32_t i = 0; i < QUEUE_COUNT; i++) {
-        queues[i].threads.lock = &queues[i].lock;
-        list_init(&queues[i].threads.waiters);
+        queues[i].queue.lock = &queues[i].lock;
+        list_init(&queues[i].queue.waiters);
     }
 }
 
@@ -83,9 +84,19 @@ static bool lock_present(struct vspace *vspace, uint64_t address, uint32_t acces
     return false;
 }
 
-static bool waits_for(const struct thread *thread, const struct futex *futex)
+static struct object *object_of(struct waiter *waiter)
 {
-    return thread->wait_object == &futex->memory->object && thread->wait_arg == futex->offset;
+    return waiter->is_operation ? waiter_operation(waiter)->wait_object : waiter_thread(waiter)->wait_object;
+}
+
+static uint64_t bits_of(struct waiter *waiter)
+{
+    return waiter->is_operation ? waiter_operation(waiter)->wait_bits : waiter_thread(waiter)->wait_bits;
+}
+
+static bool waits_for(struct waiter *waiter, const struct futex *futex)
+{
+    return object_of(waiter) == &futex->memory->object && waiter_arg(waiter) == futex->offset;
 }
 
 /* The current thread joins the queue. The memory's end tells all who are queued (futex_memory_gone), so it must not be over: it looks
@@ -100,39 +111,28 @@ static status_t join(struct invocation *inv, struct futex_queue *queue, const st
         return ERROR_PEER_DIED;
     if (inv->aux == DEADLINE_NOW)
         return ERROR_TIMED_OUT;
-    struct thread *thread = inv->thread;
-    thread->wait_arg = futex->offset;
-    thread->wait_bits = bits;
-    list_push_back(&queue->threads.waiters, &thread->wait_node);
-    thread_wait_publish(thread, &queue->threads, &futex->memory->object, inv->aux);
-    return STATUS_BLOCKED;
+    return wait_begin(inv, &queue->queue, &futex->memory->object, futex->offset, bits);
 }
 
-/* Claims and unlinks a thread of the queue; false when its wait ends in another way. */
-static bool take(struct thread *thread)
+/* Claims and unlinks a waiter of the queue; false when its wait ends in another way. */
+static bool take(struct waiter *waiter)
 {
-    if (!thread_wait_claim_any(thread))
+    if (!waiter_claim_any(waiter))
         return false;
-    list_remove(&thread->wait_node);
+    list_remove(&waiter->node);
     return true;
-}
-
-static void wake(struct thread *thread, status_t status)
-{
-    thread_wait_finish(thread, status);
-    sched_ready(thread);
 }
 
 static uint32_t wake_some(struct futex_queue *queue, const struct futex *futex, uint32_t count, uint32_t bits) REQUIRES(&queue->lock)
 {
     uint32_t woken = 0;
-    struct list *waiters = &queue->threads.waiters;
+    struct list *waiters = &queue->queue.waiters;
     for (struct list_node *node = list_first(waiters), *next; node != nullptr && woken < count; node = next) {
         next = list_next(waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!waits_for(thread, futex) || (thread->wait_bits & OWNER_WAIT) != 0 || (thread->wait_bits & bits) == 0 || !take(thread))
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (!waits_for(waiter, futex) || (bits_of(waiter) & OWNER_WAIT) != 0 || (bits_of(waiter) & bits) == 0 || !take(waiter))
             continue;
-        wake(thread, OK);
+        waiter_end(waiter, OK, nullptr, 0);
         woken++;
     }
     return woken;
@@ -143,13 +143,13 @@ void futex_memory_gone(struct memory *memory)
     if (!peek(memory->has_futexes))
         return;
     for (uint32_t i = 0; i < QUEUE_COUNT; i++) {
-        struct list *waiters = &queues[i].threads.waiters;
+        struct list *waiters = &queues[i].queue.waiters;
         spinlock_acquire(&queues[i].lock);
         for (struct list_node *node = list_first(waiters), *next; node != nullptr; node = next) {
             next = list_next(waiters, node);
-            struct thread *thread = container_of(node, struct thread, wait_node);
-            if (thread->wait_object == &memory->object && take(thread))
-                wake(thread, ERROR_PEER_DIED);
+            struct waiter *waiter = container_of(node, struct waiter, node);
+            if (object_of(waiter) == &memory->object && take(waiter))
+                waiter_end(waiter, ERROR_PEER_DIED, nullptr, 0);
         }
         spinlock_release(&queues[i].lock);
     }
@@ -198,23 +198,29 @@ static uint32_t move_some(struct futex_queue *from_queue, const struct futex *fr
                           uint32_t count) NO_THREAD_SAFETY
 {
     uint32_t moved = 0;
-    struct list *waiters = &from_queue->threads.waiters;
+    struct list *waiters = &from_queue->queue.waiters;
     for (struct list_node *node = list_first(waiters), *next; node != nullptr && moved < count; node = next) {
         next = list_next(waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
+        struct waiter *waiter = container_of(node, struct waiter, node);
         /* One whose wait is just being ended moves as well: whoever ends it unlinks it where it is then, and lets go of what it waits
          * for afterwards. */
-        if (!waits_for(thread, from) || (thread->wait_bits & OWNER_WAIT) != 0)
+        if (!waits_for(waiter, from) || (bits_of(waiter) & OWNER_WAIT) != 0)
             continue;
         list_remove(node);
-        list_push_back(&to_queue->threads.waiters, node);
-        thread->wait_arg = to->offset;
-        if (from->memory != to->memory) {
+        list_push_back(&to_queue->queue.waiters, node);
+        if (from->memory != to->memory)
             object_get(&to->memory->object);
-            thread->wait_object = &to->memory->object;
-            object_put(&from->memory->object);
+        if (waiter->is_operation) {
+            waiter_operation(waiter)->wait_arg = to->offset;
+            waiter_operation(waiter)->wait_object = &to->memory->object;
+            peekable_set(waiter_operation(waiter)->wait_queue, &to_queue->queue);
+        } else {
+            waiter_thread(waiter)->wait_arg = to->offset;
+            waiter_thread(waiter)->wait_object = &to->memory->object;
+            peekable_set(waiter_thread(waiter)->wait_queue, &to_queue->queue);
         }
-        peekable_set(thread->wait_queue, &to_queue->threads);
+        if (from->memory != to->memory)
+            object_put(&from->memory->object);
         moved++;
     }
     return moved;
@@ -307,20 +313,20 @@ status_t vspace_futex_lock(struct invocation *inv, struct vspace *self, uint64_t
 }
 
 /* The first that waits to become owner, claimed and unlinked; whether there are more of them. */
-static struct thread *take_heir(struct futex_queue *queue, const struct futex *futex, bool *out_has_more) REQUIRES(&queue->lock)
+static struct waiter *take_heir(struct futex_queue *queue, const struct futex *futex, bool *out_has_more) REQUIRES(&queue->lock)
 {
-    struct thread *heir = nullptr;
+    struct waiter *heir = nullptr;
     *out_has_more = false;
-    struct list *waiters = &queue->threads.waiters;
+    struct list *waiters = &queue->queue.waiters;
     for (struct list_node *node = list_first(waiters), *next; node != nullptr && !*out_has_more; node = next) {
         next = list_next(waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!waits_for(thread, futex) || (thread->wait_bits & OWNER_WAIT) == 0)
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (!waits_for(waiter, futex) || (bits_of(waiter) & OWNER_WAIT) == 0)
             continue;
         if (heir != nullptr)
             *out_has_more = true;
-        else if (take(thread))
-            heir = thread;
+        else if (take(waiter))
+            heir = waiter;
     }
     return heir;
 }
@@ -341,12 +347,12 @@ status_t vspace_futex_unlock(struct invocation *inv, struct vspace *self, uint64
         status = ERROR_REFUSED;
     } else {
         bool has_more;
-        struct thread *heir = take_heir(queue, &futex, &has_more);
-        *out_heir = heir != nullptr ? (uint32_t)heir->wait_bits : 0;
+        struct waiter *heir = take_heir(queue, &futex, &has_more);
+        *out_heir = heir != nullptr ? (uint32_t)bits_of(heir) : 0;
         /* Nobody but its owner changes such a word, except for the bit that is set under this lock. */
         __atomic_store_n(futex.word, *out_heir | (has_more ? FUTEX_WAITERS : 0) | (old & FUTEX_OWNER_DIED), __ATOMIC_RELEASE);
         if (heir != nullptr)
-            wake(heir, OK);
+            waiter_end(heir, OK, nullptr, 0);
     }
     spinlock_release(&queue->lock);
     spinlock_release(&self->lock);

@@ -27,13 +27,25 @@ bool ring_reserve_call(struct ring *ring, bool wants_reply, uint32_t *out_index)
     return is_ok;
 }
 
-static void call_free(struct ring *ring, uint32_t index) REQUIRES(&ring->lock)
+void ring_call_free(struct ring *ring, struct ring_call *call)
 {
-    struct ring_call *call = ring_call_at(ring, index);
-    call->caller = nullptr;
+    if (call->is_cancelled)
+        list_remove(&call->cancelled_node);
+    call->is_taken = call->is_cancelled = false;
     call->generation++;
     call->free_next = ring->call_free;
-    ring->call_free = index + 1;
+    ring->call_free = call->index + 1;
+}
+
+void ring_call_cancelled_locked(struct ring_call *call)
+{
+    struct ring *ring = call->ring;
+    call->is_cancelled = true;
+    list_push_back(&ring->cancelled, &call->cancelled_node);
+    if (!ring->is_closed) {
+        ring_flush(ring);
+        ring_wake(ring);
+    }
 }
 
 bool ring_unreserve_call(struct ring *ring, uint32_t index)
@@ -41,7 +53,7 @@ bool ring_unreserve_call(struct ring *ring, uint32_t index)
     spinlock_acquire(&ring->lock);
     ring->reserved--;
     if (index != UINT32_MAX)
-        call_free(ring, index);
+        ring_call_free(ring, ring_call_at(ring, index));
     /* What found no room because of this promise finds it now. */
     ring_flush(ring);
     ring_wake(ring);
@@ -50,31 +62,50 @@ bool ring_unreserve_call(struct ring *ring, uint32_t index)
     return wants_pump;
 }
 
-void ring_commit_call(struct ring *ring, uint32_t index, struct thread *caller, uint64_t sequence, uint64_t cookie, uint64_t op,
-                      uint64_t badge, const uint64_t words[12])
+/* The caller of a message waits for the reply that the slot owes; the wait's sequence. */
+static uint64_t caller_wait(struct ring_call *call, struct waiter *caller, struct invocation *inv)
 {
-    struct tess_completion completion = {.kind = COMPLETION_CALL, .status = (int32_t)cookie, .badge = badge, .op = op};
+    struct debt *debt = &call->owed;
+    uint64_t last;
+    call->is_taken = true;
+    peekable_set(debt->caller, caller);
+    if (caller->is_operation) {
+        waiter_operation(caller)->awaits = debt;
+        last = atomic_load_explicit(&waiter_operation(caller)->wait_word, memory_order_relaxed) >> 8;
+    } else {
+        waiter_thread(caller)->awaits = debt;
+        last = thread_wait_sequence(waiter_thread(caller));
+    }
+    /* Whoever answers or ends the wait from here on needs the ring's lock to find the debt. */
+    debt->sequence = inv != nullptr ? last + 1 : last;
+    if (inv == nullptr)
+        return waiter_restore(caller, nullptr);
+    if (caller->is_operation)
+        return operation_publish(waiter_operation(caller), nullptr, nullptr);
+    return thread_wait_publish(waiter_thread(caller), nullptr, nullptr, inv->aux);
+}
+
+bool ring_commit_call(struct ring *ring, uint32_t index, const struct ring_message *message, struct invocation *inv, uint64_t *out_sequence)
+{
+    uint64_t op = message->op;
+    struct tess_completion completion = {.kind = COMPLETION_CALL, .status = (int32_t)message->cookie, .badge = message->badge, .op = op};
     for (uint32_t i = 0; i < MESSAGE_WORDS; i++)
-        completion.words[i] = i < op_words(op) || (i >= MESSAGE_HANDLE_WORD && i - MESSAGE_HANDLE_WORD < op_handles(op)) ? words[i] : 0;
+        completion.words[i] =
+            i < op_words(op) || (i >= MESSAGE_HANDLE_WORD && i - MESSAGE_HANDLE_WORD < op_handles(op)) ? message->words[i] : 0;
     spinlock_acquire(&ring->lock);
     ring->reserved--;
-    bool is_lost = ring->is_closed;
-    if (!is_lost) {
-        if (index != UINT32_MAX) {
+    bool is_ok = !ring->is_closed;
+    if (is_ok) {
+        if (message->caller != nullptr) {
             struct ring_call *call = ring_call_at(ring, index);
-            object_get(&caller->object);
-            call->caller = caller;
-            call->sequence = sequence;
             completion.cookie = (uint64_t)call->generation << 32 | (index + 1);
+            *out_sequence = caller_wait(call, message->caller, inv);
         }
         ring_push(ring, &completion);
         ring_wake(ring);
     }
     spinlock_release(&ring->lock);
-    if (is_lost && index != UINT32_MAX && thread_wait_claim(caller, sequence)) {
-        thread_wait_finish(caller, ERROR_PEER_DIED);
-        sched_ready(caller);
-    }
+    return is_ok;
 }
 
 bool ring_deliver_badge_gone(struct ring *ring, uint64_t cookie, uint64_t badge)
@@ -95,25 +126,26 @@ bool ring_deliver_badge_gone(struct ring *ring, uint64_t cookie, uint64_t badge)
 status_t ring_reply(struct invocation *inv, struct ring *self)
 {
     uint32_t index = (uint32_t)inv->aux - 1, generation = (uint32_t)(inv->aux >> 32);
-    if (op_words(inv->op) > MESSAGE_WORDS || op_handles(inv->op) > MESSAGE_HANDLES ||
-        (op_handles(inv->op) != 0 && op_words(inv->op) > MESSAGE_HANDLE_WORD))
+    if (!message_is_valid(inv->op))
         return ERROR_BAD_ARGUMENT;
-    struct thread *caller = nullptr;
+    struct waiter *caller = nullptr;
     uint64_t sequence = 0;
+    status_t status = ERROR_NOT_FOUND;
     spinlock_acquire(&self->lock);
     if (index < self->call_count) {
         struct ring_call *call = ring_call_at(self, index);
-        if (call->generation == generation && call->caller != nullptr) {
-            caller = call->caller;
-            sequence = call->sequence;
-            call_free(self, index);
+        if (call->generation == generation && call->is_taken) {
+            caller = call->owed.caller;
+            sequence = call->owed.sequence;
+            peekable_set(call->owed.caller, nullptr);
+            status = ERROR_PEER_DIED; /* unless he still waits */
+            ring_call_free(self, call);
         }
     }
     bool wants_pump = self->wants_pump;
     spinlock_release(&self->lock);
-    if (caller == nullptr)
-        return ERROR_NOT_FOUND;
-    status_t status = endpoint_reply_to(inv, &caller->object, sequence, false);
+    if (caller != nullptr)
+        status = endpoint_reply_to(inv, caller, sequence, false);
     if (wants_pump)
         ring_pump(self); /* a call slot is free again */
     return status;

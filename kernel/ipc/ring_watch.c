@@ -162,6 +162,16 @@ status_t ring_cancel(struct invocation *inv, struct ring *self, uint64_t cookie,
             (*out_count)++;
         }
     }
+    for (uint32_t i = 0; i < self->operation_count; i++) {
+        struct operation *operation = operation_at(self, i);
+        uint64_t sequence = atomic_load(&operation->wait_word) >> 8;
+        if (!operation->is_in_use || operation->cookie != cookie)
+            continue;
+        spinlock_release(&self->lock);
+        if (operation_cancel(operation, sequence, ERROR_CANCELLED))
+            (*out_count)++;
+        spinlock_acquire(&self->lock);
+    }
     spinlock_release(&self->lock);
     return *out_count != 0 ? OK : ERROR_NOT_FOUND;
 }

@@ -35,13 +35,12 @@ static void deliver_locked(struct interrupt *interrupt)
         return;
     for (struct list_node *node = list_first(&interrupt->waiters.waiters); node != nullptr;
          node = list_next(&interrupt->waiters.waiters, node)) {
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!thread_wait_claim_any(thread))
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (!waiter_claim_any(waiter))
             continue;
         list_remove(node);
         interrupt->is_signalled = false;
-        thread_wait_finish(thread, OK);
-        sched_ready(thread);
+        waiter_end(waiter, OK, nullptr, 0);
         return;
     }
     for (struct list_node *node = list_first(&interrupt->object.watches), *next; node != nullptr; node = next) {
@@ -159,7 +158,6 @@ status_t interrupt_mask(struct invocation *inv, struct interrupt *self)
 
 status_t interrupt_wait(struct invocation *inv, struct interrupt *self)
 {
-    struct thread *thread = inv->thread;
     status_t status = OK;
     spinlock_acquire(&self->object.lock);
     if (self->is_signalled) {
@@ -169,9 +167,7 @@ status_t interrupt_wait(struct invocation *inv, struct interrupt *self)
     } else if (inv->aux == DEADLINE_NOW) {
         status = ERROR_TIMED_OUT;
     } else {
-        list_push_back(&self->waiters.waiters, &thread->wait_node);
-        thread_wait_publish(thread, &self->waiters, &self->object, inv->aux);
-        status = STATUS_BLOCKED;
+        status = wait_begin(inv, &self->waiters, &self->object, 0, 0);
     }
     spinlock_release(&self->object.lock);
     return status;

@@ -69,22 +69,20 @@ static void finish(struct process *process)
     reap_tell_endpoints();
     for (;;) {
         spinlock_acquire(&process->lock);
-        struct thread *thread = nullptr;
+        struct waiter *waiter = nullptr;
         list_for_each (node, &process->waiters.waiters) {
-            struct thread *candidate = container_of(node, struct thread, wait_node);
-            if (thread_wait_claim_any(candidate)) {
-                thread = candidate;
+            struct waiter *candidate = container_of(node, struct waiter, node);
+            if (waiter_claim_any(candidate)) {
+                waiter = candidate;
                 list_remove(node);
                 break;
             }
         }
         spinlock_release(&process->lock);
-        if (thread == nullptr)
+        if (waiter == nullptr)
             break;
-        arch_frame_set_word(&thread->frame, 0, process->exit_cause);
-        arch_frame_set_word(&thread->frame, 1, (uint64_t)(int64_t)process->exit_status);
-        thread_wait_finish(thread, OK);
-        sched_ready(thread);
+        const uint64_t words[] = {process->exit_cause, (uint64_t)(int64_t)process->exit_status};
+        waiter_end(waiter, OK, words, ARRAY_LENGTH(words));
     }
     object_watches_notify(&process->object);
 }
@@ -264,7 +262,6 @@ status_t process_kill(struct invocation *inv, struct process *self, int32_t stat
 
 status_t process_wait(struct invocation *inv, struct process *self, uint32_t *out_cause, int32_t *out_status)
 {
-    struct thread *thread = inv->thread;
     status_t status = OK;
     spinlock_acquire(&self->lock);
     if (self->state == PROCESS_ENDED) {
@@ -273,9 +270,7 @@ status_t process_wait(struct invocation *inv, struct process *self, uint32_t *ou
     } else if (inv->aux == DEADLINE_NOW) {
         status = ERROR_TIMED_OUT;
     } else {
-        list_push_back(&self->waiters.waiters, &thread->wait_node);
-        thread_wait_publish(thread, &self->waiters, &self->object, inv->aux);
-        status = STATUS_BLOCKED;
+        status = wait_begin(inv, &self->waiters, &self->object, 0, 0);
     }
     spinlock_release(&self->lock);
     return status;

@@ -40,6 +40,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     park_new(thread);
     atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
     thread->timer.fire = thread_timeout;
+    thread->owed.lock = &thread->lock;
     if (status == OK && (flags & THREAD_FPU)) {
         thread->fpu = untyped_cell_alloc(untyped, OBJECT_THREAD, arch_fpu_size());
         if (thread->fpu == nullptr)
@@ -126,6 +127,7 @@ void thread_wait_finish(struct thread *thread, status_t status)
     struct object *object = thread->wait_object;
     thread->wait_object = nullptr;
     thread->wait_queue = nullptr;
+    thread->awaits = nullptr;
     arch_frame_set_status(&thread->frame, status);
     if (object != nullptr)
         object_put(object);
@@ -142,6 +144,8 @@ static void unlink_and_finish(struct thread *thread, status_t status)
         if (is_here)
             break;
     }
+    if (thread->awaits != nullptr)
+        debt_cancel(thread->awaits, &thread->waiter);
     thread_wait_finish(thread, status);
     sched_ready(thread);
 }
@@ -158,12 +162,11 @@ void wait_queue_end(struct wait_queue *queue, status_t status)
 {
     for (struct list_node *node = list_first(&queue->waiters), *next; node != nullptr; node = next) {
         next = list_next(&queue->waiters, node);
-        struct thread *thread = container_of(node, struct thread, wait_node);
-        if (!thread_wait_claim_any(thread))
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (!waiter_claim_any(waiter))
             continue;
         list_remove(node);
-        thread_wait_finish(thread, status);
-        sched_ready(thread);
+        waiter_end(waiter, status, nullptr, 0);
     }
 }
 
@@ -193,6 +196,17 @@ void thread_wait_recheck(struct thread *thread)
         (void)thread_wait_cancel(thread, ERROR_CANCELLED);
     else if (pending & THREAD_PENDING_INTERRUPT)
         (void)wait_interrupt(thread);
+}
+
+bool thread_take_interrupt(struct thread *thread)
+{
+    uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
+    if (!(pending & THREAD_PENDING_INTERRUPT))
+        return false;
+    if (thread->upcall != nullptr) /* as for a wait: with a frame it stays pending until it is consumed */
+        return !upcall_is_masked(thread);
+    atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_INTERRUPT);
+    return true;
 }
 
 uint64_t thread_wait_restore_locked(struct thread *thread)
@@ -284,16 +298,10 @@ void thread_kill(struct thread *thread)
 
 void thread_finish(struct thread *thread)
 {
-    struct object *caller = thread->caller;
-    if (caller != nullptr) {
-        thread->caller = nullptr;
-        struct thread *waiting = thread_from_object(caller);
-        if (thread_wait_claim(waiting, thread->caller_sequence)) {
-            thread_wait_finish(waiting, ERROR_PEER_DIED);
-            sched_ready(waiting);
-        }
-        object_put(caller);
-    }
+    uint64_t sequence;
+    struct waiter *caller = debt_take(&thread->owed, &sequence);
+    if (caller != nullptr && waiter_claim(caller, sequence))
+        waiter_end(caller, ERROR_PEER_DIED, nullptr, 0);
     trace_thread_ended(arch_cpu(), thread->object.id, (uint32_t)thread->process->object.id);
     peekable_set(thread->is_finished, true);
     process_thread_finished(thread->process, thread);
@@ -384,10 +392,7 @@ status_t thread_sleep(struct invocation *inv, struct thread *self)
 {
     if (self != inv->thread)
         return ERROR_BAD_ARGUMENT;
-    if (inv->aux <= arch_time_ns())
-        return ERROR_TIMED_OUT;
-    thread_wait_publish(self, nullptr, nullptr, inv->aux);
-    return STATUS_BLOCKED;
+    return inv->aux <= arch_time_ns() ? ERROR_TIMED_OUT : wait_begin(inv, nullptr, nullptr, 0, 0);
 }
 
 status_t thread_set_affinity(struct invocation *inv, struct thread *self, uint64_t mask)

@@ -53,19 +53,28 @@ static status_t look_up(struct invocation *inv, handle_t handle)
     return OK;
 }
 
-status_t invocation_run(struct invocation *inv)
+status_t invocation_check(struct invocation *inv, bool *out_may_wait)
 {
     status_t status = look_up(inv, inv->handle);
     if (status != OK)
         return status;
+    *out_may_wait = true;
     if (inv->object->type == OBJECT_ENDPOINT && op_interface(inv->op) != INTERFACE_ENDPOINT)
-        return ERROR_UNKNOWN_METHOD; /* calls wait: they are not made through a ring yet */
+        return OK;
     const struct kernel_method *method = method_candidate(inv, inv->op);
     if (!is_named(method, inv->op) || !has_right(method, inv->rights))
         return refusal(inv, method);
-    if (method->shape & (METHOD_BLOCKING | METHOD_RAW))
+    if (method->shape & METHOD_RAW)
         return ERROR_UNKNOWN_METHOD;
-    return is_plain(method, inv->op) ? method->fn(inv) : ERROR_BAD_ARGUMENT;
+    *out_may_wait = (method->shape & METHOD_BLOCKING) != 0;
+    return ((inv->op ^ method->shape) & METHOD_SHAPE_MASK) == 0 ? OK : ERROR_BAD_ARGUMENT;
+}
+
+status_t invocation_run(struct invocation *inv)
+{
+    if (inv->object->type == OBJECT_ENDPOINT)
+        return endpoint_call(inv, (struct endpoint *)inv->object);
+    return method_candidate(inv, inv->op)->fn(inv);
 }
 
 static inline void words_read(struct invocation *inv, const struct thread *thread, uint32_t count)

@@ -103,7 +103,7 @@ void trace_handed_over(struct cpu *cpu, const struct thread *from, const struct 
     const struct invocation *inv = cpu->invocation;
     trace_why(cpu, TRACE_WHY_HANDS_OVER);
     if (op_interface(inv->op) != INTERFACE_ENDPOINT)
-        trace_call(cpu, from->object.id, inv->object->id, (uint32_t)inv->op, (uint32_t)to->caller_sequence);
+        trace_call(cpu, from->object.id, inv->object->id, (uint32_t)inv->op, (uint32_t)to->owed.sequence);
     else
         trace_reply(cpu, from->object.id, (uint32_t)to->object.id, (uint32_t)(atomic_load(&to->wait_word) >> 8), op_status(inv->op));
 }

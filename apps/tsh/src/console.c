@@ -83,7 +83,7 @@ static void attach_again(struct console *console)
 status_t console_open(struct console *console, handle_t service, handle_t log)
 {
     *console = (struct console){.service = service};
-    status_t status = loop_open(&console->loop, &(struct std_ring_sizes){4, 16, 0, 8});
+    status_t status = loop_open(&console->loop, &(struct std_ring_sizes){.sq_entries = 4, .cq_entries = 16, .watch_slots = 8});
     if (status == OK) {
         status = std_mapping_create(socket_queue_memory_size(RX_BYTES, TX_BYTES), MEMORY_COMMITTED, &console->mapping);
     }

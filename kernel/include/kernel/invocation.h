@@ -19,9 +19,10 @@ struct invocation {
     uint64_t aux;        /* deadline, or reply token */
     struct badge *badge; /* set for endpoints only */
     uint32_t rights;
-    uint32_t out_count; /* of a submitted operation */
-    bool is_submitted;  /* from a ring: may not block */
-    bool is_committed;  /* had effects: must not be made again for want of memory */
+    uint32_t out_count;          /* of a submitted operation */
+    struct operation *operation; /* from a ring, and it may wait: what waits instead of the thread */
+    bool is_submitted;           /* from a ring: the thread may not block */
+    bool is_committed;           /* had effects: must not be made again for want of memory */
     uint64_t words[12];
     uint64_t out[12];
 };
@@ -42,7 +43,9 @@ extern const struct kernel_method kernel_methods[32][KERNEL_METHODS_MAX]; /* by 
 /* Makes the call of the current thread that lies in its CPU's invocation, and ends the kernel entry: the thread to resume. */
 struct thread *kernel_syscall_general(struct thread *current);
 
-/* Looks up inv->handle and runs the method inv->op names: checks in the order abi/README.md gives. */
+/* For submitted operations: looks up inv->handle and checks what abi/README.md says is checked first, in its order; *out_may_wait: it is
+ * a call or a blocking method, and wants inv->operation. Then runs it. STATUS_BLOCKED: inv->operation waits. RESTART: check again. */
+[[nodiscard]] status_t invocation_check(struct invocation *inv, bool *out_may_wait);
 [[nodiscard]] status_t invocation_run(struct invocation *inv);
 
 /* The handler's results inv->out are complete: they go to the caller's registers and message page, or stay for the completion. */

@@ -25,7 +25,26 @@ constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 
 struct wait_queue {
     struct spinlock *lock; /* the owner's */
-    struct list waiters;   /* struct thread, wait_node */
+    struct list waiters;   /* struct waiter, node */
+};
+
+/* Who stands in a wait_queue: a thread, or an operation that a ring submitted (kernel/ipc.h). */
+struct waiter {
+    struct list_node node;
+    bool is_operation;
+};
+
+/*
+ * A reply that is owed, kept by whoever took the call: a server's thread or a ring's slot. Not counted: the caller waits as long as it
+ * is named here, and whoever ends its wait in another way takes it out of here first (debt_cancel), having claimed the wait. The
+ * caller's `awaits` points back here, changed only by who has claimed its wait, or before that is published.
+ */
+enum debt_kind : uint8_t { DEBT_THREAD, DEBT_CALL };
+struct debt {
+    struct waiter *caller; /* nullptr: none; debt_nobody's: it gave up. peek() */
+    uint64_t sequence;     /* of the caller's wait */
+    struct spinlock *lock; /* of the holder; the owner thread itself takes a short way without */
+    enum debt_kind kind;
 };
 
 struct thread {
@@ -42,11 +61,14 @@ struct thread {
 
     struct object object;
 
-    /* Waiting. wait_queue, wait_object and wait_arg are written before publishing, read by the winner of the swap. */
+    /* Waiting. wait_queue, wait_object, wait_arg and awaits are written before publishing, read by the winner of the swap. */
     _Atomic uint64_t wait_word;
     struct wait_queue *wait_queue; /* nullptr: linked nowhere (waits for a reply, sleeps); of a futex: changes under its lock, peek() */
     struct object *wait_object;    /* counted: keeps the queue's memory; nullptr if the object's end wakes its waiters */
-    struct list_node wait_node;
+    union {
+        struct list_node wait_node;
+        struct waiter waiter;
+    };
     uint64_t wait_arg;
     uint64_t wait_bits; /* ipc/futex.c */
     uint64_t wait_deadline_ns;
@@ -55,12 +77,12 @@ struct thread {
     /* Messages. */
     struct tess_message_page *message; /* direct-map address of the pinned page */
     struct memory *message_memory;     /* counted, pinned */
-    struct object *caller;             /* the thread whose call this one owes a reply; counted */
-    uint64_t caller_sequence;
-    uint64_t call_op, call_badge; /* of the message it waits to have taken: op with rights << 32 */
+    struct debt owed;                  /* the call this thread is to answer; its lock: `lock` */
+    struct debt *awaits;               /* where the reply is owed that this thread waits for; nullptr: none, or nobody took the call */
+    uint64_t call_op, call_badge;      /* of the message it waits to have taken: op with rights << 32 */
 
     /* Scheduling. */
-    struct spinlock lock; /* is_parked, against resume and kill */
+    struct spinlock lock; /* is_parked, against resume and kill; owed */
     bool is_parked GUARDED_BY(&lock);
     bool is_started;          /* set once, under lock */
     bool is_finished;         /* set once; peek() */
@@ -141,6 +163,8 @@ uint64_t thread_wait_restore_locked(struct thread *thread);
 void thread_wait_restored(struct thread *thread, uint64_t sequence);
 /* Ends whatever the thread waits for with `status` (timeout, kill, interrupt); false when it does not wait. */
 bool thread_wait_cancel(struct thread *thread, status_t status);
+/* The current thread was interrupted while it did not wait: consumes that. */
+bool thread_take_interrupt(struct thread *thread);
 /* Ends the wait of all who are in the queue, whose lock is held, with `status`. */
 void wait_queue_end(struct wait_queue *queue, status_t status);
 

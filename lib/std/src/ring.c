@@ -26,7 +26,7 @@ status_t std_ring_open(struct std_ring *ring, const struct std_ring_sizes *sizes
         return status;
     }
     status = tess_untyped_create_ring(std_self.untyped, mapping.memory, sizes->sq_entries, sizes->cq_entries, sizes->call_slots,
-                                      sizes->watch_slots, &handle);
+                                      sizes->watch_slots, sizes->operation_slots, &handle);
     if (status != OK) {
         std_mapping_destroy(&mapping);
         return status;
@@ -62,15 +62,21 @@ bool std_ring_take(struct std_ring *ring, struct tess_completion *out_completion
     return true;
 }
 
+status_t std_ring_enter(struct std_ring *ring, uint32_t min_complete, uint64_t deadline_ns)
+{
+    uint32_t submitted, available;
+    status_t status = tess_ring_enter(ring->handle, ring->sq_unsent, min_complete, &submitted, &available, deadline_ns);
+    ring->sq_unsent = ring->sq_tail - load_index(&ring->header->sq_head);
+    return status;
+}
+
 status_t std_ring_wait(struct std_ring *ring, struct tess_completion *out_completion, uint64_t deadline_ns)
 {
     for (;;) {
         if (ring->sq_unsent == 0 && std_ring_take(ring, out_completion)) {
             return OK;
         }
-        uint32_t submitted, available;
-        status_t status = tess_ring_enter(ring->handle, ring->sq_unsent, 1, &submitted, &available, deadline_ns);
-        ring->sq_unsent = ring->sq_tail - load_index(&ring->header->sq_head);
+        status_t status = std_ring_enter(ring, 1, deadline_ns);
         if (std_ring_take(ring, out_completion)) {
             return OK;
         }

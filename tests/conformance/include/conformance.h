@@ -53,6 +53,7 @@ void endpoint_tests(void);
 void message_tests(void);
 void ring_tests(void);
 void ring_call_tests(void);
+void operation_tests(void);
 void event_tests(void);
 void futex_tests(void);
 void registers_tests(void);

@@ -245,9 +245,38 @@ static void revoke_while_copied(void)
     handle_drop(race.root);
 }
 
+static void verify(void)
+{
+    handle_t endpoint, other, badged, blind;
+    uint32_t rights;
+    uint64_t badge;
+    handle_t cspace = std_self.cspace;
+    EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &endpoint));
+    EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &other));
+    EXPECT_OK(tess_cspace_mint(cspace, endpoint, RIGHT_COPY | RIGHT_INSPECT, 55, &badged));
+    EXPECT_OK(tess_cspace_verify(cspace, badged, endpoint, &rights, &badge));
+    EXPECT_EQUAL(rights, RIGHT_COPY | RIGHT_INSPECT);
+    EXPECT_EQUAL(badge, 55);
+    EXPECT_OK(tess_cspace_verify(cspace, endpoint, endpoint, &rights, &badge));
+    EXPECT_EQUAL(badge, 0);
+    EXPECT_STATUS(tess_cspace_verify(cspace, badged, other, &rights, &badge), ERROR_NOT_FOUND);
+    EXPECT_STATUS(tess_cspace_verify(cspace, cspace, endpoint, &rights, &badge), ERROR_NOT_FOUND);
+    EXPECT_STATUS(tess_cspace_verify(cspace, endpoint, badged, &rights, &badge), ERROR_MISSING_RIGHT);
+    EXPECT_STATUS(tess_cspace_verify(cspace, ~0ull, endpoint, &rights, &badge), ERROR_BAD_HANDLE);
+    EXPECT_STATUS(tess_cspace_verify(cspace, badged, ~0ull, &rights, &badge), ERROR_BAD_HANDLE);
+    EXPECT_OK(tess_cspace_copy(cspace, cspace, RIGHTS_ALL & ~(uint32_t)RIGHT_INSPECT, &blind));
+    EXPECT_STATUS(tess_cspace_verify(blind, badged, endpoint, &rights, &badge), ERROR_MISSING_RIGHT);
+    handle_drop(blind);
+    handle_drop(badged);
+    EXPECT_STATUS(tess_cspace_verify(cspace, badged, endpoint, &rights, &badge), ERROR_STALE_HANDLE);
+    handle_drop(other);
+    handle_drop(endpoint);
+}
+
 void cspace_tests(void)
 {
     static const struct test tests[] = {
+        {"cspace.verify", verify},
         {"cspace.copy", copy},
         {"cspace.mint", mint},
         {"cspace.move", move},

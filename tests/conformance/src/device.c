@@ -56,7 +56,7 @@ static void device_memory(void)
     EXPECT_STATUS(tess_memory_commit(memory, 0, STD_PAGE), ERROR_UNSUPPORTED);
     EXPECT_STATUS(tess_memory_decommit(memory, 0, STD_PAGE), ERROR_UNSUPPORTED);
     EXPECT_STATUS(tess_vspace_map(std_self.vspace, memory, 0, STD_PAGE, 0, MAP_READ | MAP_EXEC, &at), ERROR_MISSING_RIGHT);
-    EXPECT(tess_untyped_create_ring(std_self.untyped, memory, 1, 2, 0, 0, &out) != OK);
+    EXPECT(tess_untyped_create_ring(std_self.untyped, memory, 1, 2, 0, 0, 0, &out) != OK);
     EXPECT(tess_untyped_create_thread(std_self.untyped, std_self.process, memory, 0, 0, &out) != OK);
     if (!EXPECT_OK(tess_vspace_map(std_self.vspace, memory, 0, STD_PAGE, 0, MAP_READ | MAP_WRITE, &at)))
         return;

@@ -52,7 +52,7 @@ static status_t make_endpoint(const struct parts *, handle_t untyped, handle_t *
 static status_t make_event(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_event(untyped, out); }
 static status_t make_ring(const struct parts *parts, handle_t untyped, handle_t *out)
 {
-    return tess_untyped_create_ring(untyped, parts->memory, 16, 64, 256, 100, out);
+    return tess_untyped_create_ring(untyped, parts->memory, 16, 64, 256, 100, 40, out);
 }
 static status_t make_device_memory(const struct parts *parts, handle_t untyped, handle_t *out)
 {

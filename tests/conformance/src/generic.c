@@ -36,7 +36,7 @@ bool samples_make(struct samples *samples)
 {
     *samples = (struct samples){};
     handle_t *of = samples->of, untyped = std_self.untyped;
-    struct std_ring_sizes sizes = {.sq_entries = 16, .cq_entries = 16, .call_slots = 4, .watch_slots = 4};
+    struct std_ring_sizes sizes = {.sq_entries = 16, .cq_entries = 16, .call_slots = 4, .watch_slots = 4, .operation_slots = 1};
     struct child_args child = {.role = "exit", .is_suspended = true};
     if (!child_start(&samples->child, &child) || !EXPECT_OK(std_ring_open(&samples->ring, &sizes)))
         return false;
@@ -269,7 +269,7 @@ static void bad_handle_arguments(void)
     samples_drop(&samples);
 }
 
-/* The same refusals through a ring, and that blocking and raw methods cannot be submitted. */
+/* The same refusals through a ring, and that raw methods cannot be submitted; a call finds nobody. */
 static void submitted(void)
 {
     if (!samples_make(&samples))
@@ -288,10 +288,13 @@ static void submitted(void)
             {.op = op_make(method->interface, method->number, method->in_words + 1u, 0, 0), .cookie = 5, .handle = object},
             {.op = method_op(method), .cookie = 6, .handle = samples.of[OBJECT_ENDPOINT]},
         };
-        bool is_refused = method->is_blocking || method->is_raw;
         const status_t wanted[] = {
-            ERROR_BAD_HANDLE, method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT, ERROR_UNKNOWN_METHOD,
-            ERROR_WRONG_TYPE, is_refused ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,        ERROR_UNKNOWN_METHOD,
+            ERROR_BAD_HANDLE,
+            method->right == 0 ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT,
+            ERROR_UNKNOWN_METHOD,
+            ERROR_WRONG_TYPE,
+            method->is_raw ? ERROR_UNKNOWN_METHOD : ERROR_BAD_ARGUMENT,
+            method->interface == OBJECT_ENDPOINT ? ERROR_UNKNOWN_METHOD : ERROR_WOULD_BLOCK,
         };
         for (uint32_t i = 0; i < ARRAY_LENGTH(entries); i++) {
             struct tess_completion completion;

@@ -31,6 +31,7 @@ int main(void)
     tlb_tests();
     process_tests();
     thread_tests();
+    operation_tests();
     event_tests();
     futex_tests();
     registers_tests();

@@ -175,7 +175,7 @@ static void decommit_mapped(void)
     *(volatile uint64_t *)(a + 5 * STD_PAGE) = 99;
     EXPECT_EQUAL(*(volatile uint64_t *)(b + STD_PAGE), 99);
     handle_t ring;
-    EXPECT_OK(tess_untyped_create_ring(std_self.untyped, memory, 1, 2, 0, 0, &ring));
+    EXPECT_OK(tess_untyped_create_ring(std_self.untyped, memory, 1, 2, 0, 0, 0, &ring));
     EXPECT_STATUS(tess_memory_decommit(memory, 0, STD_PAGE), ERROR_BUSY);
     EXPECT_STATUS(tess_memory_decommit(memory, 15 * STD_PAGE, STD_PAGE), ERROR_BUSY);
     handle_drop(ring);

@@ -97,12 +97,13 @@ static void bad_arguments(void)
     EXPECT_STATUS(tess_untyped_create_thread(u, process, memory, ~0xFFFull, 0, &out), ERROR_BAD_ARGUMENT);
     EXPECT_STATUS(tess_untyped_create_thread(u, process, memory, 0, 2, &out), ERROR_BAD_ARGUMENT);
     EXPECT_STATUS(tess_untyped_create_thread(u, process, guest.clock_page, 0, 0, &out), ERROR_MISSING_RIGHT);
-    static const uint32_t rings[][4] = {{0, 16, 1, 1},   {3, 16, 1, 1},   {1024, 16, 1, 1},          {16, 0, 1, 1},
-                                        {16, 1, 1, 1},   {16, 3, 1, 1},   {16, 2048, 1, 1},          {1, 2, 257, 1},
-                                        {1, 2, 1, 1025}, {64, 128, 1, 1}, {1u << 31, 1u << 31, 1, 1}};
+    static const uint32_t rings[][5] = {{0, 16, 1, 1},   {3, 16, 1, 1},      {1024, 16, 1, 1}, {16, 0, 1, 1},
+                                        {16, 1, 1, 1},   {16, 3, 1, 1},      {16, 2048, 1, 1}, {1, 2, 257, 1},
+                                        {1, 2, 1, 1025}, {1, 2, 1, 1, 1025}, {64, 128, 1, 1},  {1u << 31, 1u << 31, 1, 1}};
     for (uint32_t i = 0; i < ARRAY_LENGTH(rings); i++)
-        EXPECT_STATUS(tess_untyped_create_ring(u, memory, rings[i][0], rings[i][1], rings[i][2], rings[i][3], &out), ERROR_BAD_ARGUMENT);
-    EXPECT_OK(tess_untyped_create_ring(u, memory, 1, 2, 0, 0, &out));
+        EXPECT_STATUS(tess_untyped_create_ring(u, memory, rings[i][0], rings[i][1], rings[i][2], rings[i][3], rings[i][4], &out),
+                      ERROR_BAD_ARGUMENT);
+    EXPECT_OK(tess_untyped_create_ring(u, memory, 1, 2, 0, 0, 0, &out));
     handle_drop(out);
 }
 

@@ -68,7 +68,7 @@ int32_t role_ring(void)
     endpoint = std_handle_needed("endpoint");
     if (tess_untyped_create_memory(std_self.untyped, 3 * STD_PAGE, 0, &memory) != OK ||
         tess_vspace_map(std_self.vspace, memory, 0, 3 * STD_PAGE, 0, MAP_READ | MAP_WRITE, &ring_at) != OK ||
-        tess_untyped_create_ring(std_self.untyped, memory, 16, 16, 4, 12, &ring) != OK ||
+        tess_untyped_create_ring(std_self.untyped, memory, 16, 16, 4, 12, 6, &ring) != OK ||
         tess_untyped_create_endpoint(std_self.untyped, &served) != OK || tess_ring_bind(ring, served, 1) != OK)
         return 1;
     for (uint32_t i = 0; i < 4; i++)
