@@ -3,6 +3,7 @@
  * killed at kernel exit, and destroyed after a grace period: destruction never nests, whatever hangs on what.
  */
 #include <arch/arch.h>
+#include <kernel/cell.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -19,7 +20,7 @@ const struct object_class *object_classes[32] = {
     [OBJECT_UNTYPED] = &untyped_class,     [OBJECT_CSPACE] = &cspace_class,   [OBJECT_MEMORY] = &memory_class,
     [OBJECT_VSPACE] = &vspace_class,       [OBJECT_PROCESS] = &process_class, [OBJECT_THREAD] = &thread_class,
     [OBJECT_ENDPOINT] = &endpoint_class,   [OBJECT_RING] = &ring_class,       [OBJECT_EVENT] = &event_class,
-    [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,
+    [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,         [OBJECT_CELL] = &cell_class,
 };
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */

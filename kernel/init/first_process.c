@@ -83,7 +83,7 @@ static void make_process(struct first *first)
 {
     must(vspace_create(untyped_root, &first->vspace), "address space");
     must(cspace_create(untyped_root, INIT_SLOTS, &first->cspace), "handle table");
-    must(process_create(untyped_root, first->vspace, first->cspace, "init\0\0\0\0\0\0\0\0\0\0\0", &first->process), "process");
+    must(process_create(untyped_root, &cell_root, first->vspace, first->cspace, "init\0\0\0\0\0\0\0\0\0\0\0", &first->process), "process");
     first->process->is_needed = true;
     must(memory_create(untyped_root, 2, MEMORY_COMMITTED, &first->pages), "message page");
     must(thread_create(untyped_root, first->process, first->pages, 0, 0, &first->thread), "thread");
@@ -105,6 +105,7 @@ static void give_handles(struct first *first, struct memory *image)
     give(first, "log", &log_object.object, RIGHTS_ALL);
     give(first, "machine", &machine_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "system", &system_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
+    give(first, "cell", &cell_root.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "clock", &clock_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "trace", &trace_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "image", &image->object, RIGHTS_ALL & ~(uint32_t)MEMORY_RIGHT_WRITE);

@@ -1,5 +1,6 @@
 /* From the boot code to the first process: kernel_main on the boot CPU, kernel_secondary_main on the others. */
 #include <arch/arch.h>
+#include <kernel/cell.h>
 #include <kernel/clock.h>
 #include <kernel/futex.h>
 #include <kernel/init.h>
@@ -129,7 +130,7 @@ static struct cpu *cpu_create(uint32_t index, uint64_t hw_id)
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
-    run_queue_init(&block->run_queue);
+    run_queue_init(&block->run_queue, index);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
     cpu->tlb_requests = phys_to_virt(boot_page("a CPU's inbox"));
@@ -188,6 +189,7 @@ static void continue_boot(void)
     futex_init();
     system_init();
     trace_init();
+    cell_init();
     machine_init(boot);
     kprintf("memory: %lu KiB RAM, %lu KiB free, %u CPUs", page_ram_count() * 4, page_free_count() * 4, cpu_count);
     quiesce_enter(cpu);

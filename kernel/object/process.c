@@ -15,7 +15,7 @@
 struct list process_all = LIST_INITIALIZER(process_all);
 struct spinlock process_all_lock;
 
-status_t process_create(struct untyped *untyped, struct vspace *vspace, struct cspace *cspace, const char name[16],
+status_t process_create(struct untyped *untyped, struct cell *cell, struct vspace *vspace, struct cspace *cspace, const char name[16],
                         struct process **out_process)
 {
     struct process *process;
@@ -36,6 +36,11 @@ status_t process_create(struct untyped *untyped, struct vspace *vspace, struct c
     spinlock_acquire(&process_all_lock);
     list_push_back(&process_all, &process->all_node);
     spinlock_release(&process_all_lock);
+    status = cell_add_process(cell, process);
+    if (status != OK) {
+        object_put(&process->object);
+        return status;
+    }
     trace_process(arch_cpu(), process->object.id, process->name);
     *out_process = process;
     return OK;
@@ -227,6 +232,8 @@ static bool process_class_destroy(struct object *object)
     spinlock_acquire(&process_all_lock);
     list_remove(&process->all_node);
     spinlock_release(&process_all_lock);
+    if (process->cell != nullptr)
+        cell_remove_process(process->cell, process);
     object_put(&process->vspace->object);
     object_put(&process->cspace->object);
     return true;
@@ -240,7 +247,8 @@ status_t untyped_create_process(struct invocation *inv, struct untyped *self, co
                                 const uint8_t name[16], handle_t *out_process)
 {
     struct process *process;
-    status_t status = process_create(self, (struct vspace *)vspace->object, (struct cspace *)cspace->object, (const char *)name, &process);
+    status_t status = process_create(self, inv->thread->process->cell, (struct vspace *)vspace->object, (struct cspace *)cspace->object,
+                                     (const char *)name, &process);
     return status == OK ? invocation_give(inv, &process->object, RIGHTS_ALL, out_process) : status;
 }
 

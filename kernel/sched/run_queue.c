@@ -1,5 +1,6 @@
 /* The run queue of one CPU (kernel/run_queue.h). Every function takes the queue's lock; none takes another. */
 #include <arch/arch.h>
+#include <kernel/process.h>
 #include <kernel/run_queue.h>
 #include <kernel/sched.h>
 
@@ -16,11 +17,12 @@ void run_queue_init_clock(void)
     uint64_t limit = ticks_of(2 * SCHED_SLICE_NS);
     lag_limit_ticks = limit < (uint64_t)EEVDF_LAG_MAX ? (int64_t)limit : EEVDF_LAG_MAX;
     for (uint32_t i = 0; i < cpu_count; i++)
-        run_queue_init(cpus[i]->run_queue);
+        run_queue_init(cpus[i]->run_queue, i);
 }
 
-void run_queue_init(struct run_queue *queue)
+void run_queue_init(struct run_queue *queue, uint32_t cpu)
 {
+    queue->cpu = cpu;
     eevdf_init(&queue->fair, lag_limit_ticks);
     list_init(&queue->idle);
 }
@@ -30,25 +32,51 @@ static inline struct thread *thread_of(struct eevdf_entity *entity) { return con
 static inline void charge(struct run_queue *queue, uint64_t now) REQUIRES(&queue->lock)
 {
     uint64_t since = queue->since;
-    if (queue->fair.running.weight == 0 || (int64_t)(now - since) <= 0) /* another CPU's counter may be a little ahead */
+    if (queue->payer == nullptr || (int64_t)(now - since) <= 0) /* another CPU's counter may be a little ahead */
         return;
     queue->since = now;
-    if (eevdf_charge(&queue->fair, now - since) && eevdf_has_waiting(&queue->fair))
+    cell_share(queue->payer, queue->cpu)->ticks += now - since;
+    if (queue->fair.running.weight != 0 && eevdf_charge(&queue->fair, now - since) && eevdf_has_waiting(&queue->fair))
         peekable_set(queue->is_used_up, true);
 }
 
-static inline void set_shape(struct thread *thread)
+static inline bool is_idle_class(const struct thread *thread) { return peek(thread->policy) == SCHED_IDLE; }
+
+/* The thread becomes ready on this CPU, or is about to run: it counts in its cell, and its entity weighs what its share is. */
+static inline void count_load(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
 {
-    thread->fair.weight = peek(thread->weight);
+    struct cell *cell = thread->process->cell;
+    uint32_t weight = thread->counted = peek(thread->weight);
+    cell_load_add(cell, queue->cpu, weight);
+    thread->fair.weight = cell_effective_weight(cell, queue->cpu, weight);
     thread->fair.request = run_queue_request_ticks[peek(thread->latency)];
 }
 
-static inline bool is_idle_class(const struct thread *thread) { return peek(thread->policy) == THREAD_POLICY_IDLE; }
-
-static inline void count_in(struct run_queue *queue, struct thread *thread, uint32_t cpu) REQUIRES(&queue->lock)
+static inline void uncount_load(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
 {
-    atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
-    peekable_set(thread->queued_on, cpu + 1);
+    cell_load_subtract(thread->process->cell, queue->cpu, thread->counted);
+}
+
+/* The thread, which counts already, runs now. */
+static inline void pay(struct run_queue *queue, const struct thread *thread, uint32_t weight) REQUIRES(&queue->lock)
+{
+    queue->payer = thread->process->cell;
+    queue->payer_weight = weight;
+}
+
+/* Nobody runs any more, and the running place counts no more. */
+static inline void stop_paying(struct run_queue *queue) REQUIRES(&queue->lock)
+{
+    if (queue->payer_weight != 0)
+        cell_load_subtract(queue->payer, queue->cpu, queue->payer_weight);
+    queue->payer = nullptr;
+    queue->payer_weight = 0;
+}
+
+static inline void count_in(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
+{
+    atomic_store_explicit(&thread->cpu, queue->cpu, memory_order_relaxed);
+    peekable_set(thread->queued_on, queue->cpu + 1);
     peekable_set(queue->count, queue->count + 1);
 }
 
@@ -59,7 +87,7 @@ static inline struct thread *count_out(struct run_queue *queue, struct thread *t
     return thread;
 }
 
-bool run_queue_join(struct run_queue *queue, struct thread *thread, uint32_t cpu)
+bool run_queue_join(struct run_queue *queue, struct thread *thread)
 {
     bool is_urgent = false;
     spinlock_acquire(&queue->lock);
@@ -67,14 +95,14 @@ bool run_queue_join(struct run_queue *queue, struct thread *thread, uint32_t cpu
         list_push_back(&queue->idle, &thread->run_node);
     } else {
         charge(queue, arch_counter());
-        set_shape(thread);
+        count_load(queue, thread);
         eevdf_join(&queue->fair, &thread->fair);
         /* Nothing of weight runs: the idle class, or nobody. */
         is_urgent = queue->fair.running.weight == 0 || eevdf_preempts(&queue->fair, &thread->fair);
         if (is_urgent)
             peekable_set(queue->is_used_up, true);
     }
-    count_in(queue, thread, cpu);
+    count_in(queue, thread);
     spinlock_release(&queue->lock);
     return is_urgent;
 }
@@ -82,20 +110,23 @@ bool run_queue_join(struct run_queue *queue, struct thread *thread, uint32_t cpu
 void run_queue_leave(struct run_queue *queue, struct thread *thread, uint64_t now)
 {
     spinlock_acquire(&queue->lock);
+    charge(queue, now);
     if (queue->fair.running.weight != 0) {
-        charge(queue, now);
         queue->left = queue->fair.running;
+        queue->left_payer = queue->payer;
+        queue->left_weight = queue->payer_weight;
         thread->fair.lag = eevdf_leave(&queue->fair);
     }
+    stop_paying(queue);
     spinlock_release(&queue->lock);
 }
 
-void run_queue_put_back(struct run_queue *queue, struct thread *thread, uint32_t cpu, bool gives_up)
+void run_queue_put_back(struct run_queue *queue, struct thread *thread, bool gives_up)
 {
     spinlock_acquire(&queue->lock);
     bool is_placed = queue->fair.running.weight != 0;
-    if (is_placed)
-        charge(queue, arch_counter());
+    charge(queue, arch_counter());
+    stop_paying(queue);
     if (is_placed && gives_up)
         eevdf_give_up(&queue->fair);
     if (is_idle_class(thread)) {
@@ -103,13 +134,13 @@ void run_queue_put_back(struct run_queue *queue, struct thread *thread, uint32_t
             thread->fair.lag = eevdf_leave(&queue->fair);
         list_push_back(&queue->idle, &thread->run_node);
     } else {
-        set_shape(thread);
+        count_load(queue, thread);
         if (is_placed)
             eevdf_put_back(&queue->fair, &thread->fair);
         else
             eevdf_join(&queue->fair, &thread->fair);
     }
-    count_in(queue, thread, cpu);
+    count_in(queue, thread);
     spinlock_release(&queue->lock);
 }
 
@@ -118,35 +149,49 @@ struct thread *run_queue_pick(struct run_queue *queue, uint64_t now)
     struct thread *thread = nullptr;
     queue->left.weight = 0;
     spinlock_acquire(&queue->lock);
-    if (queue->fair.running.weight != 0) {
+    if (queue->payer != nullptr) { /* it will not run again */
         charge(queue, now);
-        (void)eevdf_leave(&queue->fair);
+        if (queue->fair.running.weight != 0)
+            (void)eevdf_leave(&queue->fair);
+        stop_paying(queue);
     }
     peekable_set(queue->is_used_up, false);
-    queue->since = now;
+    queue->since = queue->started = now;
     struct eevdf_entity *entity = eevdf_pick(&queue->fair);
     if (entity != nullptr) {
         thread = count_out(queue, thread_of(entity));
+        pay(queue, thread, thread->counted);
     } else {
         struct list_node *node = list_pop_front(&queue->idle);
-        if (node != nullptr)
+        if (node != nullptr) {
             thread = count_out(queue, container_of(node, struct thread, run_node));
+            pay(queue, thread, 0);
+        }
     }
     spinlock_release(&queue->lock);
     return thread;
 }
 
+/* Whose place was left is in the kernel entry that left it: its cell is still there. */
 void run_queue_begin(struct run_queue *queue, struct thread *thread, uint64_t now)
 {
     spinlock_acquire(&queue->lock);
-    if (queue->fair.running.weight == 0) {
-        queue->since = now;
+    if (queue->payer == nullptr) {
+        queue->since = queue->started = now;
         if (queue->left.weight != 0) {
+            queue->payer = queue->left_payer;
+            queue->payer_weight = queue->left_weight;
+            cell_load_add(queue->payer, queue->cpu, queue->payer_weight);
             eevdf_resume(&queue->fair, &queue->left);
-        } else if (!is_idle_class(thread)) {
+        } else {
             peekable_set(queue->is_used_up, false);
-            set_shape(thread);
-            eevdf_begin(&queue->fair, &thread->fair);
+            if (is_idle_class(thread)) {
+                pay(queue, thread, 0);
+            } else {
+                count_load(queue, thread);
+                pay(queue, thread, thread->counted);
+                eevdf_begin(&queue->fair, &thread->fair);
+            }
         }
     }
     queue->left.weight = 0;
@@ -167,6 +212,7 @@ struct thread *run_queue_steal(struct run_queue *queue, uint32_t for_cpu)
         if (sched_may_run_on(thread, for_cpu)) {
             charge(queue, arch_counter());
             eevdf_remove(&queue->fair, &thread->fair);
+            uncount_load(queue, thread);
             found = count_out(queue, thread);
             break;
         }
@@ -184,14 +230,15 @@ struct thread *run_queue_steal(struct run_queue *queue, uint32_t for_cpu)
     return found;
 }
 
-bool run_queue_remove(struct run_queue *queue, struct thread *thread, uint32_t cpu)
+bool run_queue_remove(struct run_queue *queue, struct thread *thread)
 {
     spinlock_acquire(&queue->lock);
-    bool is_here = peek(thread->queued_on) == cpu + 1;
+    bool is_here = peek(thread->queued_on) == queue->cpu + 1;
     if (is_here) {
         if (!list_node_is_linked(&thread->run_node)) {
             charge(queue, arch_counter());
             eevdf_remove(&queue->fair, &thread->fair);
+            uncount_load(queue, thread);
         } else {
             list_remove(&thread->run_node);
         }
@@ -199,6 +246,29 @@ bool run_queue_remove(struct run_queue *queue, struct thread *thread, uint32_t c
     }
     spinlock_release(&queue->lock);
     return is_here;
+}
+
+void run_queue_disown(struct run_queue *queue, struct cell *cell)
+{
+    spinlock_acquire(&queue->lock);
+    if (queue->payer == cell) {
+        charge(queue, arch_counter());
+        if (queue->payer_weight != 0) {
+            cell_load_subtract(cell, queue->cpu, queue->payer_weight);
+            cell_load_add(&cell_root, queue->cpu, queue->payer_weight);
+        }
+        queue->payer = &cell_root;
+    }
+    spinlock_release(&queue->lock);
+}
+
+uint64_t run_queue_cell_ticks(struct run_queue *queue, struct cell *cell)
+{
+    spinlock_acquire(&queue->lock);
+    charge(queue, arch_counter());
+    uint64_t ticks = cell_share(cell, queue->cpu)->ticks;
+    spinlock_release(&queue->lock);
+    return ticks;
 }
 
 uint64_t run_queue_ticks_left(struct run_queue *queue)
@@ -209,8 +279,8 @@ uint64_t run_queue_ticks_left(struct run_queue *queue)
     uint64_t left = 0;
     if (queue->fair.running.weight != 0)
         left = queue->is_used_up ? 0 : eevdf_ticks_left(&queue->fair);
-    else if (now - queue->since < run_queue_request_ticks[1]) /* the idle class: in turn */
-        left = run_queue_request_ticks[1] - (now - queue->since);
+    else if (now - queue->started < run_queue_request_ticks[1]) /* the idle class: in turn */
+        left = run_queue_request_ticks[1] - (now - queue->started);
     spinlock_release(&queue->lock);
     return left;
 }

@@ -90,7 +90,7 @@ static void notify(struct thread *thread, uint32_t cpu, bool is_urgent)
         sched_affinity_changed(thread);
 }
 
-static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread, cpu)); }
+static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread)); }
 
 void sched_ready(struct thread *thread)
 {
@@ -144,7 +144,7 @@ void sched_affinity_changed(struct thread *thread)
     uint32_t cpu = atomic_load(&thread->cpu);
     if (sched_may_run_on(thread, cpu))
         return;
-    bool was_queued = run_queue_remove(cpus[cpu]->run_queue, thread, cpu);
+    bool was_queued = run_queue_remove(cpus[cpu]->run_queue, thread);
     if (was_queued)
         sched_ready(thread);
     else if (cpus[cpu] == arch_cpu())
@@ -398,7 +398,7 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     cpu->current = nullptr;
     atomic_store(&thread->is_running, false);
     if (sched_may_run_on(thread, cpu->index)) {
-        run_queue_put_back(queue, thread, cpu->index, queue->must_yield);
+        run_queue_put_back(queue, thread, queue->must_yield);
         notify(thread, cpu->index, false);
         return;
     }

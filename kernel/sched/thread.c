@@ -35,7 +35,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     thread->message = phys_to_virt(page);
     thread->affinity = UINT64_MAX;
     thread->weight = THREAD_WEIGHT_DEFAULT;
-    thread->latency = 1;
+    thread->latency = SCHED_LATENCY_NORMAL;
     list_node_init(&thread->run_node);
     park_new(thread);
     atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
@@ -420,6 +420,20 @@ status_t thread_info(struct invocation *inv, struct thread *self, uint64_t *out_
                  : (atomic_load(&self->pending) & THREAD_PENDING_SUSPEND) != 0 ? 3
                                                                                : 0;
     *out_cpu = atomic_load(&self->cpu);
-    *out_cpu_ns = arch_counter_ns(self->cpu_time);
+    uint64_t ticks = self->cpu_time, start = self->run_start, now = arch_counter();
+    if (atomic_load(&self->is_running) && start != 0 && start < now)
+        ticks += now - start;
+    *out_cpu_ns = arch_counter_ns(ticks);
+    return OK;
+}
+
+status_t thread_set_sched(struct invocation *inv, struct thread *self, uint32_t policy, uint32_t weight, uint32_t latency)
+{
+    (void)inv;
+    if (policy > SCHED_IDLE || weight == 0 || weight > WEIGHT_MAX || latency > SCHED_LATENCY_LONG)
+        return ERROR_BAD_ARGUMENT;
+    peekable_set(self->policy, (uint8_t)policy); /* two setters: the last one counts, value by value */
+    peekable_set(self->weight, weight);
+    peekable_set(self->latency, (uint8_t)latency);
     return OK;
 }

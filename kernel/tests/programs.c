@@ -279,7 +279,7 @@ static void make_process(struct untyped *untyped, uint32_t which)
     struct memory *buffer, *messages;
     vaddr_t address;
     must(vspace_create(untyped, &vspace), "vspace");
-    must(process_create(untyped, vspace, cspace, "stress\0\0\0\0\0\0\0\0\0", &process), "process");
+    must(process_create(untyped, &cell_root, vspace, cspace, "stress\0\0\0\0\0\0\0\0\0", &process), "process");
     must(object_publish(&process->object), "publish");
     must(object_publish(&vspace->object), "publish");
     must(memory_create(untyped, BUFFER_PAGES, 0, &buffer), "buffer");

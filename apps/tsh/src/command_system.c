@@ -303,13 +303,29 @@ void command_caps(struct shell *shell, const struct words *words)
 
 /* ---- cells ---- */
 
+/* Shares of CPU time: what the kernel knows of every cell, services' or not. */
+static void print_cells(struct shell *shell)
+{
+    struct tess_cell_info info = {};
+    for (bool is_first = true; tess_system_cell_next(shell->handles.system, info.id, (uint64_t)(uintptr_t)&info) == OK; is_first = false) {
+        char used_text[24], limit_text[24];
+        if (is_first) {
+            shell_print(shell, "  %-16s %6s %9s %10s %10s %10s\n", "CELL", "WEIGHT", "PROCESSES", "CPU MS", "MEMORY", "OF");
+        }
+        format_size(used_text, sizeof(used_text), info.memory_pages * PAGE_BYTES);
+        format_size(limit_text, sizeof(limit_text), info.limit_pages * PAGE_BYTES);
+        shell_print(shell, "  %-16.16s %6u %9u %10llu %10s %10s\n", info.name, info.weight, info.process_count,
+                    (unsigned long long)(info.cpu_ns / NS_PER_MS), used_text, limit_text);
+    }
+}
+
 void command_cells(struct shell *shell, const struct words *)
 {
     struct service_state service;
     if (!shell_has(shell, shell->handles.supervisor, "supervisor")) {
         return;
     }
-    shell_print(shell, "one cell: root. Its memory is init's untyped; each service has a quota of it.\n");
+    shell_print(shell, "each service has a cell, and a quota of init's memory.\n");
     shell_print(shell, "  %-16s %5s %10s %10s %8s\n", "SERVICE", "PID", "QUOTA", "USED", "OBJECTS");
     for (uint32_t i = 0; service_next(shell, i, &service) == OK; i++) {
         uint64_t limit, used, objects;
@@ -324,6 +340,7 @@ void command_cells(struct shell *shell, const struct words *)
         shell_print(shell, "  %-16s %5llu %10s %10s %8llu\n", service.name, (unsigned long long)service.process_id, limit_text, used_text,
                     (unsigned long long)objects);
     }
+    print_cells(shell);
     print_audit(shell, false);
 }
 

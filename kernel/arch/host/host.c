@@ -4,6 +4,7 @@
  */
 #include <arch/arch.h>
 #include <host.h>
+#include <kernel/cell.h>
 #include <kernel/clock.h>
 #include <kernel/futex.h>
 #include <kernel/init.h>
@@ -172,7 +173,7 @@ static void cpu_create(uint32_t index)
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
     cpu->tlb_requests = block->requests;
-    run_queue_init(&block->run_queue);
+    run_queue_init(&block->run_queue, index);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
     atomic_store(&cpu->is_online, true);
@@ -198,6 +199,7 @@ void host_boot(uint64_t count_pages, uint32_t count_cpus)
     futex_init();
     system_init();
     static struct boot_info bi;
+    cell_init();
     machine_init(&bi);
 }
 

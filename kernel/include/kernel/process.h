@@ -1,6 +1,7 @@
 /* The process object: address space, handles, threads, and how it ended. */
 #pragma once
 #include <arch/arch.h>
+#include <kernel/cell.h>
 #include <kernel/thread.h>
 
 enum process_state : uint32_t { PROCESS_ALIVE, PROCESS_ENDING, PROCESS_ENDED };
@@ -8,8 +9,11 @@ enum process_state : uint32_t { PROCESS_ALIVE, PROCESS_ENDING, PROCESS_ENDED };
 struct process {
     struct object object;
     struct spinlock lock;
-    struct vspace *vspace; /* counted */
-    struct cspace *cspace; /* counted */
+    struct vspace *vspace;      /* counted */
+    struct cspace *cspace;      /* counted */
+    struct cell *cell;          /* counted */
+    struct list_node cell_node; /* cell->lock */
+    bool was_told;              /* cell->lock: the end of its cell ended it */
     struct list threads GUARDED_BY(&lock);
     uint32_t thread_count GUARDED_BY(&lock);
     enum process_state state; /* changed under lock, only forwards; a stale read is an earlier state */
@@ -28,8 +32,8 @@ extern const struct object_class process_class;
 extern struct list process_all;
 extern struct spinlock process_all_lock;
 
-[[nodiscard]] status_t process_create(struct untyped *untyped, struct vspace *vspace, struct cspace *cspace, const char name[16],
-                                      struct process **out_process);
+[[nodiscard]] status_t process_create(struct untyped *untyped, struct cell *cell, struct vspace *vspace, struct cspace *cspace,
+                                      const char name[16], struct process **out_process);
 /* Ends it: the first cause counts. Its threads end when they next would run. */
 void process_end(struct process *process, uint32_t cause, int32_t status);
 void process_thread_finished(struct process *process, struct thread *thread);

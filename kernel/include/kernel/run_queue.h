@@ -5,19 +5,26 @@
  * for something else.
  */
 #pragma once
+#include <kernel/cell.h>
 #include <kernel/eevdf.h>
 #include <kernel/thread.h>
 
 struct run_queue {
     struct spinlock lock;
+    uint32_t cpu;
     struct eevdf_queue fair GUARDED_BY(&lock);
-    struct list idle GUARDED_BY(&lock); /* idle class */
-    uint64_t since GUARDED_BY(&lock);   /* the counter up to which the running place was charged */
-    bool is_used_up;                    /* who runs has had its request, or somebody more urgent came; under lock, peek() */
-    uint32_t count;                     /* waiting, of all classes; changed under lock; peek(): an enqueue kicks whom an old value misled */
+    struct list idle GUARDED_BY(&lock);      /* idle class */
+    struct cell *payer GUARDED_BY(&lock);    /* whose the running place is, nullptr: nobody runs; not counted, see run_queue_disown() */
+    uint32_t payer_weight GUARDED_BY(&lock); /* with which it counts in the payer's load; 0: idle class */
+    uint64_t since GUARDED_BY(&lock);        /* the counter up to which the running place was charged */
+    uint64_t started GUARDED_BY(&lock);      /* the counter when who runs began; for turns of the idle class */
+    bool is_used_up;                         /* who runs has had its request, or somebody more urgent came; under lock, peek() */
+    uint32_t count; /* waiting, of all classes; changed under lock; peek(): an enqueue kicks whom an old value misled */
 
     /* Own CPU only. */
-    struct thread *handoff;    /* runs next, without the queue */
+    struct thread *handoff;  /* runs next, without the queue */
+    struct cell *left_payer; /* and whose it was */
+    uint32_t left_weight;
     struct eevdf_running left; /* the place of the thread that just began to wait: for whom it hands over to; weight 0: none */
     bool must_give_way;        /* the slice is over or somebody more urgent came; consumed by sched_exit */
     bool must_yield;           /* it gives the rest of its time away */
@@ -29,21 +36,24 @@ struct run_queue {
 constexpr uint32_t LATENCY_CLASSES = 3;
 extern uint64_t run_queue_request_ticks[LATENCY_CLASSES];
 
-void run_queue_init(struct run_queue *queue);
+void run_queue_init(struct run_queue *queue, uint32_t cpu);
 void run_queue_init_clock(void); /* the counter's rate is known; before any thread is made */
 
 /* The thread becomes ready on this queue's CPU. True when it should run before what runs there. */
-bool run_queue_join(struct run_queue *queue, struct thread *thread, uint32_t cpu);
+bool run_queue_join(struct run_queue *queue, struct thread *thread);
 /* The running place is `thread`'s, which begins to wait: it keeps its lag. */
 void run_queue_leave(struct run_queue *queue, struct thread *thread, uint64_t now);
 /* The running thread was stopped and goes on waiting here. */
-void run_queue_put_back(struct run_queue *queue, struct thread *thread, uint32_t cpu, bool gives_up);
+void run_queue_put_back(struct run_queue *queue, struct thread *thread, bool gives_up);
 /* Nobody runs, or one who will not run again: the thread to run, its place the running one; nullptr when none waits. */
 struct thread *run_queue_pick(struct run_queue *queue, uint64_t now);
 /* The handed-over `thread` runs: on the place that was left to it, or on its own. */
 void run_queue_begin(struct run_queue *queue, struct thread *thread, uint64_t now);
 /* Takes out one that may run on the CPU, or this one if it waits there; nullptr: none. */
 struct thread *run_queue_steal(struct run_queue *queue, uint32_t for_cpu);
-bool run_queue_remove(struct run_queue *queue, struct thread *thread, uint32_t cpu);
+bool run_queue_remove(struct run_queue *queue, struct thread *thread);
+/* The cell is going: whatever runs on a place that was its own runs on the root's from now on. */
+void run_queue_disown(struct run_queue *queue, struct cell *cell);
+uint64_t run_queue_cell_ticks(struct run_queue *queue, struct cell *cell);
 /* Ticks until who runs has had its request, 0: it has. */
 uint64_t run_queue_ticks_left(struct run_queue *queue);

@@ -20,7 +20,6 @@ struct ring;
 enum wait_state : uint8_t { WAIT_NONE, WAIT_BLOCKED, WAIT_WOKEN };
 enum : uint32_t { THREAD_PENDING_KILL = 1, THREAD_PENDING_SUSPEND = 2, THREAD_PENDING_INTERRUPT = 4 };
 
-enum thread_policy : uint8_t { THREAD_POLICY_FAIR, THREAD_POLICY_IDLE };
 constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 
 struct wait_queue {
@@ -92,8 +91,9 @@ struct thread {
     struct eevdf_entity fair;     /* its place in a run queue, or its lag; that queue's lock, or who is about to enqueue it */
     struct list_node run_node;    /* run queue, idle class; its lock */
     uint32_t queued_on;           /* CPU + 1, 0: in no run queue; that queue's lock, peek() */
+    uint32_t counted;             /* with which weight it counts in its cell's load while it waits; 0: idle class; that lock */
     uint32_t weight;              /* these three: peek(), counted when it next joins a queue */
-    uint8_t policy;               /* enum thread_policy */
+    uint8_t policy;               /* SCHED_* */
     uint8_t latency;              /* class */
     uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest); peek() */
     uint64_t run_start, cpu_time; /* counter ticks */

@@ -9,6 +9,7 @@
 #include <tess/elf.h>
 #include <tess/invoke.h>
 #include <tess/string.h>
+#include <tess/stub/cell.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/thread.h>
@@ -168,7 +169,9 @@ static status_t make_process(struct spawn *spawn)
         return status;
     }
     step(spawn, "making the process", nullptr);
-    status = tess_untyped_create_process(args->untyped, child->vspace, child->cspace, name, &child->process);
+    status = args->cell != HANDLE_NONE
+                 ? tess_cell_create_process(args->cell, args->untyped, child->vspace, child->cspace, name, &child->process)
+                 : tess_untyped_create_process(args->untyped, child->vspace, child->cspace, name, &child->process);
     if (status != OK) {
         return status;
     }

@@ -29,7 +29,7 @@ struct service {
     enum service_state state;
 
     /* While running; HANDLE_NONE and 0 otherwise. */
-    handle_t untyped, process;
+    handle_t untyped, cell, process;
     uint64_t process_id, image_base;
     struct loop_watch death;
 
@@ -56,7 +56,7 @@ struct endpoint {
 };
 
 struct init {
-    handle_t machine, system, clock, clock_page, image, trace;
+    handle_t machine, system, cell, clock, clock_page, image, trace;
     const uint8_t *image_base;
     uint64_t image_size;
     struct manifest manifest;

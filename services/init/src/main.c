@@ -32,6 +32,7 @@ int main(void)
 {
     init.machine = std_handle("machine");
     init.system = std_handle("system");
+    init.cell = std_handle("cell");
     init.clock = std_handle("clock");
     init.image = std_handle("image");
     init.trace = std_handle("trace");

@@ -16,6 +16,7 @@
 #include <std/time.h>
 #include <tess/fmt.h>
 #include <tess/string.h>
+#include <tess/stub/cell.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/process.h>
 #include <tess/stub/untyped.h>
@@ -54,7 +55,8 @@ static void service_reclaim(struct service *service)
     }
     std_handle_delete(service->process);
     std_handle_delete(service->untyped);
-    service->process = service->untyped = HANDLE_NONE;
+    std_handle_delete(service->cell);
+    service->process = service->untyped = service->cell = HANDLE_NONE;
     service->process_id = service->image_base = 0;
 }
 
@@ -201,6 +203,7 @@ static status_t service_spawn(struct service *service, struct spawned *spawned)
             .file_memory = init->image,
             .file_offset = offset,
             .untyped = service->untyped,
+            .cell = service->cell,
             .clock_memory = init->clock_page,
             .slot_limit = service->spec->slot_limit,
             .args = args,
@@ -258,10 +261,37 @@ static status_t service_create_untyped(struct service *service)
     return status;
 }
 
+/* Priority 16, which is usual, weighs as much as a cell without anything said. */
+static uint32_t service_weight(const struct service *service)
+{
+    constexpr uint32_t WEIGHT_OF_ONE = 64;
+    uint32_t priority = service->spec->priority;
+    return priority != 0 ? priority * WEIGHT_OF_ONE : WEIGHT_OF_ONE / 4;
+}
+
+/* Its own cell, which goes with service->untyped. */
+static status_t service_create_cell(struct service *service)
+{
+    handle_t root = service->init->cell;
+    if (root == HANDLE_NONE) {
+        return OK;
+    }
+    status_t status =
+        tess_untyped_create_cell(service->untyped, root, service_weight(service), (const uint8_t *)service->name, &service->cell);
+    if (status != OK) {
+        service->cell = HANDLE_NONE;
+        log_error("cannot start %s: no cell for it (%s)", service->name, status_name(status));
+    }
+    return status;
+}
+
 status_t service_start(struct service *service)
 {
     struct spawned spawned;
     status_t status = service_create_untyped(service);
+    if (status == OK) {
+        status = service_create_cell(service);
+    }
     if (status == OK) {
         status = service_spawn(service, &spawned);
     }

@@ -50,6 +50,11 @@ static status_t make_fpu_thread(const struct parts *parts, handle_t untyped, han
 }
 static status_t make_endpoint(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_endpoint(untyped, out); }
 static status_t make_event(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_event(untyped, out); }
+static status_t make_cell(const struct parts *, handle_t untyped, handle_t *out)
+{
+    static const uint8_t name[16] = "exhausted";
+    return tess_untyped_create_cell(untyped, guest.cell, 1, name, out);
+}
 static status_t make_ring(const struct parts *parts, handle_t untyped, handle_t *out)
 {
     return tess_untyped_create_ring(untyped, parts->memory, 16, 64, 256, 100, 40, out);
@@ -91,6 +96,7 @@ static const struct maker {
     {"thread with FPU", make_fpu_thread},
     {"endpoint", make_endpoint},
     {"event", make_event},
+    {"cell", make_cell},
     {"ring", make_ring},
     {"device memory", make_device_memory},
     {"interrupt", make_interrupt},

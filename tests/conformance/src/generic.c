@@ -54,6 +54,7 @@ bool samples_make(struct samples *samples)
     EXPECT_OK(tess_untyped_create_memory(untyped, 4 * STD_PAGE, 0, &of[OBJECT_MEMORY]));
     EXPECT_OK(tess_untyped_create_endpoint(untyped, &of[OBJECT_ENDPOINT]));
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));
+    EXPECT_OK(tess_untyped_create_cell(untyped, guest.cell, 1, (const uint8_t[16]){"sample"}, &of[OBJECT_CELL]));
     EXPECT_OK(tess_machine_interrupt(guest.machine, untyped, guest.platform.irq_source_count - 1, 0, &of[OBJECT_INTERRUPT]));
     EXPECT_OK(tess_machine_dma(guest.machine, untyped, 0, &of[OBJECT_DMA]));
     status_t status = tess_machine_ioports(guest.machine, untyped, 0x80, 1, &of[OBJECT_IOPORTS]);
@@ -65,6 +66,7 @@ void samples_drop(struct samples *samples)
     for (uint32_t type = OBJECT_MEMORY; type <= OBJECT_IOPORTS; type++)
         if (type == OBJECT_MEMORY || type == OBJECT_ENDPOINT || (type >= OBJECT_EVENT && type <= OBJECT_DMA) || type == OBJECT_IOPORTS)
             std_handle_delete(samples->of[type]);
+    std_handle_delete(samples->of[OBJECT_CELL]);
     std_ring_close(&samples->ring);
     child_end(&samples->child);
 }

@@ -15,6 +15,7 @@ const struct role roles[] = {
     {"full", role_full},
     {"upcall", role_upcall},
     {"fpu", role_fpu},
+    {"spin", role_spin},
     {},
 };
 
@@ -32,6 +33,7 @@ int main(void)
     process_tests();
     thread_tests();
     operation_tests();
+    sched_tests();
     event_tests();
     futex_tests();
     registers_tests();

@@ -48,8 +48,8 @@ extern uint64_t test_seconds_max; /* one that takes longer is reported as hangin
 
 /* ---- The machine ---- */
 struct guest {
-    handle_t machine, system, clock, image, clock_page, trace; /* HANDLE_NONE in a child that was not given it */
-    handle_t root;                                             /* the untyped the program started with */
+    handle_t machine, system, cell, clock, image, clock_page, trace; /* HANDLE_NONE in a child that was not given it */
+    handle_t root;                                                   /* the untyped the program started with */
     uint32_t cpu_count;
     struct tess_platform platform;
 };
@@ -91,6 +91,7 @@ struct child_args {
     uint64_t untyped_bytes; /* 0 = 1 MiB */
     uint32_t slot_limit;    /* 0 = 256 */
     bool is_suspended;
+    handle_t cell; /* HANDLE_NONE: this program's own */
     struct spawn_handle handles[8];
     uint32_t handle_count;
 };

@@ -52,6 +52,7 @@ bool guest_init(void)
 {
     guest.machine = std_handle("machine");
     guest.system = std_handle("system");
+    guest.cell = std_handle("cell");
     guest.clock = std_handle("clock");
     guest.image = std_handle("image");
     guest.trace = std_handle("trace");
@@ -141,7 +142,7 @@ void account_begin(struct account *account)
 }
 
 static const char *const type_names[32] = {"none",  "untyped",   "cspace", "memory", "vspace", "process", "thread",  "endpoint", "ring",
-                                           "event", "interrupt", "dma",    "log",    "clock",  "machine", "ioports", "system"};
+                                           "event", "interrupt", "dma",    "log",    "clock",  "machine", "ioports", "system",   "cell"};
 
 static bool account_is_same(const struct account *a, const struct account *b)
 {
@@ -200,6 +201,7 @@ bool child_start(struct child *child, const struct child_args *args)
         .file_memory = guest.image,
         .file_offset = program.offset,
         .untyped = child->untyped,
+        .cell = args->cell,
         .clock_memory = guest.clock_page,
         .slot_limit = args->slot_limit,
         .args = arguments,

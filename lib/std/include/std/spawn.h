@@ -23,6 +23,7 @@ struct spawn_args {
     handle_t file_memory;  /* and where the same bytes lie: memory with rights read and exec, */
     uint64_t file_offset;  /* page aligned, whole pages up to the end */
     handle_t untyped;      /* rights create, copy */
+    handle_t cell;         /* rights create; HANDLE_NONE = the parent's own */
     handle_t clock_memory; /* clock.page; HANDLE_NONE = the child has no clock */
     uint64_t stack_bytes;  /* 0 = 64 KiB; the upper 8 KiB of it are committed, as is all that the image writes to */
     uint32_t slot_limit;   /* of its table of handles; 0 = 256 */

@@ -1,0 +1,53 @@
+/*
+ * The cell object: a domain of accounting that holds processes and child cells.
+ *
+ * CPU time is fair between the cells that lie in one, then inside each, on every CPU by itself: there, a ready thread has the weight
+ * of its share: thread's weight / load of its cell * weight of the cell / load of the cell around it, and so on up to the root. `load` is the
+ * sum of the weights of what is ready in the cell on that CPU, threads and child cells. A waiting thread keeps the weight it joined
+ * with; who runs gets the present one whenever it is put back, so what a change of load makes wrong lasts a slice.
+ */
+#pragma once
+#include <kernel/object.h>
+
+/* Of one CPU; guarded by its run queue's lock. */
+struct cell_share {
+    uint64_t load;
+    uint64_t ticks;   /* CPU time used */
+    uint32_t counted; /* with which weight it counts in the load of the cell around it, while load is not 0 */
+};
+
+struct cell {
+    struct object object;
+    struct spinlock lock;
+    struct cell *parent; /* counted; nullptr: the root */
+    uint32_t depth;
+    uint32_t weight; /* peek() */
+    struct list children GUARDED_BY(&lock);
+    struct list processes GUARDED_BY(&lock); /* cell_node; not counted: a process counts its cell */
+    uint32_t process_count;                  /* under lock, peek() */
+    bool is_killed;                          /* under lock: nothing can be made in it */
+    bool was_emptied;                        /* parent->lock: its processes and child cells were all told to end */
+    struct list_node sibling;                /* parent->lock */
+    struct list_node all_node;               /* cell_all_lock */
+    char name[16];
+    struct cell_share *shares; /* of every CPU */
+};
+
+constexpr uint32_t WEIGHT_MAX = 65536;
+
+extern struct cell cell_root;
+extern const struct object_class cell_class;
+void cell_init(void); /* the CPUs are counted; before the first process */
+
+static inline struct cell_share *cell_share(const struct cell *cell, uint32_t cpu) { return &cell->shares[cpu]; }
+
+/* A ready thread of this weight comes or goes on the CPU whose run queue's lock is held. */
+void cell_load_add(struct cell *cell, uint32_t cpu, uint32_t weight);
+void cell_load_subtract(struct cell *cell, uint32_t cpu, uint32_t weight);
+/* What such a thread weighs there against all others. */
+uint32_t cell_effective_weight(const struct cell *cell, uint32_t cpu, uint32_t weight);
+
+/* cell->process_count counts it and it can be killed from here on; PEER_DIED when the cell was killed. */
+struct process;
+[[nodiscard]] status_t cell_add_process(struct cell *cell, struct process *process);
+void cell_remove_process(struct cell *cell, struct process *process);

@@ -1,0 +1,237 @@
+/* Scheduling: weights, the idle class, cells: shares between and inside them, their end. Shares are measured on CPU 0. */
+#include <conformance.h>
+#include <tess/stub/cell.h>
+#include <tess/stub/cspace.h>
+#include <tess/stub/process.h>
+#include <tess/stub/system.h>
+#include <tess/stub/thread.h>
+#include <tess/stub/untyped.h>
+
+constexpr uint64_t MEASURE_NS = 400 * NS_PER_MS;
+constexpr uint64_t SLACK_NS = 24 * NS_PER_MS; /* some slices: who is measured is never stopped at the same moment */
+constexpr uint32_t MOST = 6;
+
+struct spinner {
+    struct std_thread thread;
+    _Atomic bool *is_over;
+    uint32_t policy, weight, latency;
+    uint64_t before_ns, cpu_ns;
+};
+
+static void spins(void *context)
+{
+    struct spinner *spinner = context;
+    handle_t self = tess_thread_block()->thread;
+    EXPECT_OK(tess_thread_set_sched(self, spinner->policy, spinner->weight, spinner->latency));
+    EXPECT_OK(tess_thread_set_affinity(self, 1));
+    while (!atomic_load(spinner->is_over))
+        ;
+}
+
+static uint64_t thread_cpu_ns(handle_t thread)
+{
+    uint64_t id, cpu_ns = 0;
+    uint32_t state, cpu;
+    EXPECT_OK(tess_thread_info(thread, &id, &state, &cpu, &cpu_ns));
+    return cpu_ns;
+}
+
+/* Lets them run beside each other; cpu_ns is what each had meanwhile. */
+static uint64_t measure(struct spinner *spinners, uint32_t count)
+{
+    _Atomic bool is_over = false;
+    for (uint32_t i = 0; i < count; i++) {
+        spinners[i].is_over = &is_over;
+        thread_start(&spinners[i].thread, spins, &spinners[i]);
+    }
+    sleep_ns(60 * NS_PER_MS);
+    for (uint32_t i = 0; i < count; i++)
+        spinners[i].before_ns = thread_cpu_ns(spinners[i].thread.thread);
+    sleep_ns(MEASURE_NS);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        spinners[i].cpu_ns = thread_cpu_ns(spinners[i].thread.thread) - spinners[i].before_ns;
+        sum += spinners[i].cpu_ns;
+    }
+    atomic_store(&is_over, true);
+    for (uint32_t i = 0; i < count; i++)
+        thread_join(&spinners[i].thread);
+    return sum;
+}
+
+static bool is_near(uint64_t got, uint64_t wanted) { return got < wanted + SLACK_NS && got + SLACK_NS > wanted; }
+
+static void weights(void)
+{
+    struct spinner spinners[3] = {{.weight = 1024, .latency = SCHED_LATENCY_NORMAL},
+                                  {.weight = 2048, .latency = SCHED_LATENCY_SHORT},
+                                  {.weight = 1024, .latency = SCHED_LATENCY_LONG}};
+    uint64_t sum = measure(spinners, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        if (!is_near(spinners[i].cpu_ns, sum * spinners[i].weight / 4096))
+            test_fail("weight %u: %lu ms of %lu", spinners[i].weight, (unsigned long)(spinners[i].cpu_ns / NS_PER_MS),
+                      (unsigned long)(sum / NS_PER_MS));
+}
+
+static void idle_class(void)
+{
+    struct spinner spinners[2] = {{.weight = 1}, {.policy = SCHED_IDLE, .weight = 65536}};
+    uint64_t sum = measure(spinners, 2);
+    EXPECT(sum > MEASURE_NS / 4);
+    EXPECT(spinners[1].cpu_ns < SLACK_NS);
+    struct spinner alone[2] = {{.policy = SCHED_IDLE, .weight = 1}, {.policy = SCHED_IDLE, .weight = 1}};
+    sum = measure(alone, 2);
+    EXPECT(is_near(alone[0].cpu_ns, sum / 2)); /* in turn */
+}
+
+static void set_sched_arguments(void)
+{
+    handle_t self = std_self.thread;
+    EXPECT_STATUS(tess_thread_set_sched(self, 2, 1024, 1), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_thread_set_sched(self, SCHED_FAIR, 0, 1), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_thread_set_sched(self, SCHED_FAIR, 65537, 1), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_thread_set_sched(self, SCHED_FAIR, 1024, 3), ERROR_BAD_ARGUMENT);
+    EXPECT_OK(tess_thread_set_sched(self, SCHED_IDLE, 65536, SCHED_LATENCY_SHORT));
+    EXPECT_OK(tess_thread_set_sched(self, SCHED_FAIR, 1024, SCHED_LATENCY_NORMAL));
+}
+
+/* ---- Cells ---- */
+
+static const uint8_t NAME[16] = "test cell";
+
+static struct tess_cell_info info_of(handle_t cell)
+{
+    struct tess_cell_info info = {};
+    EXPECT_OK(tess_cell_info(cell, (uint64_t)&info));
+    return info;
+}
+
+/* std_arg(1): how many threads spin on CPU 0 until the process is killed. */
+int32_t role_spin(void)
+{
+    static struct spinner spinners[MOST];
+    static _Atomic bool is_over;
+    uint32_t count = (uint32_t)(std_arg(1)[0] - '0');
+    for (uint32_t i = 0; i < count && i < MOST; i++) {
+        spinners[i] = (struct spinner){.is_over = &is_over, .weight = 1024, .latency = SCHED_LATENCY_NORMAL};
+        if (std_thread_start(&spinners[i].thread, spins, &spinners[i], 0) != OK)
+            return 1;
+    }
+    status_t status = tess_thread_sleep(std_self.thread, DEADLINE_INFINITE);
+    return status == OK ? 0 : 1;
+}
+
+static bool cell_make(handle_t parent, uint32_t weight, handle_t *out_cell)
+{
+    return EXPECT_OK(tess_untyped_create_cell(std_self.untyped, parent, weight, NAME, out_cell));
+}
+
+static bool spin_in(struct child *child, handle_t cell, const char *count)
+{
+    struct child_args args = {.role = "spin", .argument = count, .cell = cell};
+    return child_start(child, &args);
+}
+
+/* One thread in the first cell, four in two levels of the second: what each cell gets follows from the cells' weights alone. */
+static void cell_shares(void)
+{
+    handle_t a, b, inner;
+    struct child in_a, in_b, in_inner;
+    if (!cell_make(guest.cell, 1024, &a) || !cell_make(guest.cell, 2048, &b) || !cell_make(b, 1024, &inner) || !spin_in(&in_a, a, "1") ||
+        !spin_in(&in_b, b, "1") || !spin_in(&in_inner, inner, "3"))
+        return;
+    sleep_ns(60 * NS_PER_MS);
+    uint64_t before[3] = {info_of(a).cpu_ns, info_of(b).cpu_ns, info_of(inner).cpu_ns};
+    sleep_ns(MEASURE_NS);
+    uint64_t had[3] = {info_of(a).cpu_ns - before[0], info_of(b).cpu_ns - before[1], info_of(inner).cpu_ns - before[2]};
+    uint64_t sum = had[0] + had[1] + had[2];
+    EXPECT(sum > MEASURE_NS / 4);
+    if (!is_near(had[0], sum / 3) || !is_near(had[1], sum / 3) || !is_near(had[2], sum / 3))
+        test_fail("%lu %lu %lu ms, not a third each", (unsigned long)(had[0] / NS_PER_MS), (unsigned long)(had[1] / NS_PER_MS),
+                  (unsigned long)(had[2] / NS_PER_MS));
+    EXPECT_EQUAL(info_of(b).process_count, 1);
+    EXPECT_EQUAL(info_of(inner).parent_id, info_of(b).id);
+    /* A weight that changes takes effect. */
+    EXPECT_OK(tess_cell_set_weight(a, 6144));
+    sleep_ns(60 * NS_PER_MS);
+    before[0] = info_of(a).cpu_ns, before[1] = info_of(b).cpu_ns + info_of(inner).cpu_ns;
+    sleep_ns(MEASURE_NS);
+    had[0] = info_of(a).cpu_ns - before[0], had[1] = info_of(b).cpu_ns + info_of(inner).cpu_ns - before[1];
+    EXPECT(is_near(had[0], (had[0] + had[1]) * 3 / 4));
+    EXPECT_OK(tess_cell_kill(b));
+    child_expect(&in_b, EXIT_KILLED, -1);
+    child_expect(&in_inner, EXIT_KILLED, -1);
+    child_end(&in_a);
+    child_end(&in_b);
+    child_end(&in_inner);
+    handle_drop(inner);
+    handle_drop(b);
+    handle_drop(a);
+}
+
+static void cell_kill(void)
+{
+    handle_t cell, inner, empty, out;
+    struct child children[4];
+    if (!cell_make(guest.cell, 1, &cell) || !cell_make(cell, 65536, &inner) || !cell_make(cell, 1, &empty))
+        return;
+    for (uint32_t i = 0; i < 4; i++) {
+        struct child_args args = {.role = "wait", .cell = i < 2 ? cell : inner, .is_suspended = i == 3};
+        if (!child_start(&children[i], &args))
+            return;
+    }
+    EXPECT_EQUAL(info_of(cell).process_count, 2);
+    EXPECT_OK(tess_cell_kill(cell));
+    EXPECT_OK(tess_cell_kill(cell));
+    for (uint32_t i = 0; i < 4; i++)
+        child_expect(&children[i], EXIT_KILLED, -1);
+    handle_t cells[3] = {cell, inner, empty};
+    for (uint32_t i = 0; i < 3; i++) {
+        EXPECT_STATUS(tess_untyped_create_cell(std_self.untyped, cells[i], 1, NAME, &out), ERROR_PEER_DIED);
+        EXPECT_STATUS(tess_cell_create_process(cells[i], std_self.untyped, std_self.vspace, std_self.cspace, NAME, &out), ERROR_PEER_DIED);
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        child_end(&children[i]);
+    /* An object of a cell that goes takes what it holds along. */
+    handle_t other;
+    struct child child;
+    if (cell_make(guest.cell, 1, &other) && child_start(&child, &(struct child_args){.role = "wait", .cell = other})) {
+        handle_destroy(other);
+        child_expect(&child, EXIT_KILLED, -1);
+        child_end(&child);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        handle_drop(cells[i]);
+}
+
+static void cell_arguments(void)
+{
+    handle_t cells[CELL_DEPTH_MAX], out;
+    EXPECT_STATUS(tess_untyped_create_cell(std_self.untyped, guest.cell, 0, NAME, &out), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_untyped_create_cell(std_self.untyped, guest.cell, 65537, NAME, &out), ERROR_BAD_ARGUMENT);
+    uint32_t depth = 0; /* of those that were made; the root counts as one */
+    for (handle_t parent = guest.cell; depth + 1 < CELL_DEPTH_MAX && cell_make(parent, 1, &cells[depth]); parent = cells[depth++])
+        ;
+    EXPECT_STATUS(tess_untyped_create_cell(std_self.untyped, cells[depth - 1], 1, NAME, &out), ERROR_OVERFLOW);
+    EXPECT_STATUS(tess_cell_set_weight(cells[0], 0), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_cell_set_weight(cells[0], 65537), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_cell_info(cells[0], 8), ERROR_BAD_ADDRESS);
+    uint64_t seen = 0, found = 0;
+    struct tess_cell_info info;
+    for (; tess_system_cell_next(guest.system, seen, (uint64_t)&info) == OK; seen = info.id)
+        found += memcmp(info.name, NAME, sizeof(info.name)) == 0 && info.weight == 1;
+    EXPECT_EQUAL(found, depth);
+    EXPECT_STATUS(tess_system_cell_next(guest.system, seen, (uint64_t)&info), ERROR_NOT_FOUND);
+    EXPECT_STATUS(tess_system_cell_next(guest.system, 0, 8), ERROR_BAD_ADDRESS);
+    while (depth-- > 0)
+        handle_drop(cells[depth]);
+}
+
+void sched_tests(void)
+{
+    static const struct test tests[] = {
+        {"sched.weights", weights},         {"sched.idle_class", idle_class}, {"sched.arguments", set_sched_arguments},
+        {"sched.cell_shares", cell_shares}, {"sched.cell_kill", cell_kill},   {"sched.cell_arguments", cell_arguments},
+    };
+    tests_run(tests, ARRAY_LENGTH(tests));
+}
