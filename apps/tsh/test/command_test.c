@@ -148,6 +148,13 @@ static status_t on_system(struct tess_regs *regs)
         *(struct tess_process_info *)regs->word[1] = (struct tess_process_info){
             .id = 7, .name = "netd", .thread_count = 1, .handle_count = 21, .memory_pages = 100, .cpu_ns = 1'500'000'000};
         return OK;
+    case OP_SYSTEM_CELL_NEXT:
+        if (regs->word[0] >= 3) {
+            return ERROR_NOT_FOUND;
+        }
+        *(struct tess_cell_info *)regs->word[1] = (struct tess_cell_info){
+            .id = 3, .name = "netd", .weight = 1024, .process_count = 1, .cpu_ns = 77'000'000, .memory_pages = 512, .limit_pages = 1024};
+        return OK;
     case OP_SYSTEM_HANDLE_NEXT: return on_handle_next(regs);
     default: abort();
     }
@@ -239,6 +246,7 @@ static void test_output(void)
     CHECK_PRINTS("mem log", "also written to the log");
     CHECK_PRINTS("mem x", "usage: mem [log]");
     CHECK_PRINTS("cells", "netd                 7      4 MiB      2 MiB       33");
+    CHECK_PRINTS("cells", "netd               1024         1         77      2 MiB      4 MiB");
     CHECK_PRINTS("log", "(2 records lost)\r\n[    1.500000] warning a [2J b\r\n");
     CHECK_PRINTS("services", "netd             running          7        2 2.000 s        crashed, status -1");
     CHECK_PRINTS("services", "httpd            failed           -        9 10.000 s       killed, status 0");
