@@ -1,4 +1,7 @@
-/* Scheduling: weights, the idle class, cells: shares between and inside them, their end. Shares are measured on CPU 0. */
+/*
+ * Scheduling: weights, the idle class, cells: shares between and inside them, their end. Shares are measured on CPU 0; a virtual CPU that
+ * its host stops for long at the end of a measurement spoils it, so it counts when one of TRIES is as it should be.
+ */
 #include <conformance.h>
 #include <tess/stub/cell.h>
 #include <tess/stub/cspace.h>
@@ -9,7 +12,7 @@
 
 constexpr uint64_t MEASURE_NS = 400 * NS_PER_MS;
 constexpr uint64_t SLACK_NS = 24 * NS_PER_MS; /* some slices: who is measured is never stopped at the same moment */
-constexpr uint32_t MOST = 6;
+constexpr uint32_t MOST = 6, TRIES = 4;
 
 struct spinner {
     struct std_thread thread;
@@ -63,14 +66,20 @@ static bool is_near(uint64_t got, uint64_t wanted) { return got < wanted + SLACK
 
 static void weights(void)
 {
-    struct spinner spinners[3] = {{.weight = 1024, .latency = SCHED_LATENCY_NORMAL},
-                                  {.weight = 2048, .latency = SCHED_LATENCY_SHORT},
-                                  {.weight = 1024, .latency = SCHED_LATENCY_LONG}};
-    uint64_t sum = measure(spinners, 3);
-    for (uint32_t i = 0; i < 3; i++)
-        if (!is_near(spinners[i].cpu_ns, sum * spinners[i].weight / 4096))
-            test_fail("weight %u: %lu ms of %lu", spinners[i].weight, (unsigned long)(spinners[i].cpu_ns / NS_PER_MS),
-                      (unsigned long)(sum / NS_PER_MS));
+    for (uint32_t left = TRIES; left > 0; left--) {
+        struct spinner spinners[3] = {{.weight = 1024, .latency = SCHED_LATENCY_NORMAL},
+                                      {.weight = 2048, .latency = SCHED_LATENCY_SHORT},
+                                      {.weight = 1024, .latency = SCHED_LATENCY_LONG}};
+        uint64_t sum = measure(spinners, 3);
+        uint32_t wrong = 0;
+        for (uint32_t i = 0; i < 3; i++)
+            wrong += !is_near(spinners[i].cpu_ns, sum * spinners[i].weight / 4096);
+        if (wrong == 0)
+            return;
+        if (left == 1)
+            test_fail("weights 1 2 1: %lu %lu %lu ms", (unsigned long)(spinners[0].cpu_ns / NS_PER_MS),
+                      (unsigned long)(spinners[1].cpu_ns / NS_PER_MS), (unsigned long)(spinners[2].cpu_ns / NS_PER_MS));
+    }
 }
 
 static void idle_class(void)
@@ -81,7 +90,7 @@ static void idle_class(void)
     EXPECT(spinners[1].cpu_ns < SLACK_NS);
     struct spinner alone[2] = {{.policy = SCHED_IDLE, .weight = 1}, {.policy = SCHED_IDLE, .weight = 1}};
     sum = measure(alone, 2);
-    EXPECT(is_near(alone[0].cpu_ns, sum / 2)); /* in turn */
+    EXPECT(alone[0].cpu_ns > sum / 8 && alone[1].cpu_ns > sum / 8); /* in turn, whatever the turns cost */
 }
 
 static void set_sched_arguments(void)
@@ -132,6 +141,20 @@ static bool spin_in(struct child *child, handle_t cell, const char *count)
     return child_start(child, &args);
 }
 
+/* What each cell had of a while; returns the sum. */
+static uint64_t cells_measure(const handle_t cells[3], uint64_t had[3])
+{
+    uint64_t before[3], sum = 0;
+    sleep_ns(60 * NS_PER_MS);
+    for (uint32_t i = 0; i < 3; i++)
+        before[i] = info_of(cells[i]).cpu_ns;
+    sleep_ns(MEASURE_NS);
+    for (uint32_t i = 0; i < 3; i++)
+        sum += had[i] = info_of(cells[i]).cpu_ns - before[i];
+    EXPECT(sum > MEASURE_NS / 4);
+    return sum;
+}
+
 /* One thread in the first cell, four in two levels of the second: what each cell gets follows from the cells' weights alone. */
 static void cell_shares(void)
 {
@@ -140,24 +163,24 @@ static void cell_shares(void)
     if (!cell_make(guest.cell, 1024, &a) || !cell_make(guest.cell, 2048, &b) || !cell_make(b, 1024, &inner) || !spin_in(&in_a, a, "1") ||
         !spin_in(&in_b, b, "1") || !spin_in(&in_inner, inner, "3"))
         return;
-    sleep_ns(60 * NS_PER_MS);
-    uint64_t before[3] = {info_of(a).cpu_ns, info_of(b).cpu_ns, info_of(inner).cpu_ns};
-    sleep_ns(MEASURE_NS);
-    uint64_t had[3] = {info_of(a).cpu_ns - before[0], info_of(b).cpu_ns - before[1], info_of(inner).cpu_ns - before[2]};
-    uint64_t sum = had[0] + had[1] + had[2];
-    EXPECT(sum > MEASURE_NS / 4);
-    if (!is_near(had[0], sum / 3) || !is_near(had[1], sum / 3) || !is_near(had[2], sum / 3))
+    handle_t cells[3] = {a, b, inner};
+    uint64_t had[3];
+    bool is_fair = false;
+    for (uint32_t left = TRIES; left > 0 && !is_fair; left--) {
+        uint64_t sum = cells_measure(cells, had);
+        is_fair = is_near(had[0], sum / 3) && is_near(had[1], sum / 3) && is_near(had[2], sum / 3);
+    }
+    if (!is_fair)
         test_fail("%lu %lu %lu ms, not a third each", (unsigned long)(had[0] / NS_PER_MS), (unsigned long)(had[1] / NS_PER_MS),
                   (unsigned long)(had[2] / NS_PER_MS));
     EXPECT_EQUAL(info_of(b).process_count, 1);
     EXPECT_EQUAL(info_of(inner).parent_id, info_of(b).id);
     /* A weight that changes takes effect. */
     EXPECT_OK(tess_cell_set_weight(a, 6144));
-    sleep_ns(60 * NS_PER_MS);
-    before[0] = info_of(a).cpu_ns, before[1] = info_of(b).cpu_ns + info_of(inner).cpu_ns;
-    sleep_ns(MEASURE_NS);
-    had[0] = info_of(a).cpu_ns - before[0], had[1] = info_of(b).cpu_ns + info_of(inner).cpu_ns - before[1];
-    EXPECT(is_near(had[0], (had[0] + had[1]) * 3 / 4));
+    is_fair = false;
+    for (uint32_t left = TRIES; left > 0 && !is_fair; left--)
+        is_fair = is_near(cells_measure(cells, had) * 3 / 4, had[0]);
+    EXPECT(is_fair);
     EXPECT_OK(tess_cell_kill(b));
     child_expect(&in_b, EXIT_KILLED, -1);
     child_expect(&in_inner, EXIT_KILLED, -1);
