@@ -21,6 +21,7 @@ const struct object_class *object_classes[32] = {
     [OBJECT_VSPACE] = &vspace_class,       [OBJECT_PROCESS] = &process_class, [OBJECT_THREAD] = &thread_class,
     [OBJECT_ENDPOINT] = &endpoint_class,   [OBJECT_RING] = &ring_class,       [OBJECT_EVENT] = &event_class,
     [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,         [OBJECT_CELL] = &cell_class,
+    [OBJECT_REPLY] = &reply_class,
 };
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */

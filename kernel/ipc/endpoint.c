@@ -119,10 +119,7 @@ struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct threa
 static void wait_for_reply(struct invocation *inv, struct debt *debt)
 {
     struct operation *operation = inv->operation;
-    if (operation != nullptr)
-        operation->awaits = debt;
-    else
-        inv->thread->awaits = debt;
+    waiter_await(operation != nullptr ? &operation->waiter : &inv->thread->waiter, debt);
     /* The sequence of the wait that begins: nobody looks at it before the holder runs. */
     debt->sequence = (operation != nullptr ? atomic_load(&operation->wait_word) >> 8 : thread_wait_sequence(inv->thread)) + 1;
     peekable_set(debt->caller, operation != nullptr ? &operation->waiter : &inv->thread->waiter);
@@ -258,10 +255,7 @@ static uint64_t call_badge_of(struct waiter *caller)
             if (status != OK)
                 continue;
         } else {
-            if (caller->is_operation)
-                waiter_operation(caller)->awaits = &thread->owed;
-            else
-                waiter_thread(caller)->awaits = &thread->owed;
+            waiter_await(caller, &thread->owed);
             peekable_set(thread->owed.caller, caller);
             thread->owed.sequence = *out_sequence = waiter_restore(caller, nullptr);
         }

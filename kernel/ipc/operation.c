@@ -156,10 +156,13 @@ void debt_cancel(struct debt *debt, struct waiter *caller)
     /* The holder may have taken the debt meanwhile: it finds the wait over. The caller cannot owe itself to the same holder again
      * before it is released from this wait, so the pointer tells. */
     spinlock_acquire(debt->lock);
-    if (debt->caller == caller) {
-        peekable_set(debt->caller, debt->kind == DEBT_THREAD ? &debt_nobody.waiter : nullptr);
+    bool is_here = debt->caller == caller;
+    if (is_here) {
+        peekable_set(debt->caller, debt->kind == DEBT_CALL ? nullptr : &debt_nobody.waiter);
         if (debt->kind == DEBT_CALL)
             ring_call_cancelled_locked(container_of(debt, struct ring_call, owed));
     }
     spinlock_release(debt->lock);
+    if (is_here && debt->kind == DEBT_REPLY)
+        object_watches_notify(&container_of(debt, struct reply, owed)->object);
 }

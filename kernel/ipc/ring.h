@@ -57,6 +57,9 @@ void operation_timeout(struct timer *timer, uint64_t sequence);
 
 /* The call's caller gave up: the server is told when there is room. The ring's lock is held. */
 void ring_call_cancelled_locked(struct ring_call *call);
+/* The call of this token, whose slot is free afterwards: false when there is none; else who waits for it, or nullptr: he gave up. */
+bool ring_call_take(struct ring *ring, uint64_t token, struct waiter **out_caller, uint64_t *out_sequence);
+bool ring_call_is_taken(struct ring *ring, uint64_t token); /* a look */
 /* Gives the slot of a call back. */
 void ring_call_free(struct ring *ring, struct ring_call *call) REQUIRES(&ring->lock);
 

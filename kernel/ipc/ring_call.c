@@ -69,13 +69,11 @@ static uint64_t caller_wait(struct ring_call *call, struct waiter *caller, struc
     uint64_t last;
     call->is_taken = true;
     peekable_set(debt->caller, caller);
-    if (caller->is_operation) {
-        waiter_operation(caller)->awaits = debt;
+    waiter_await(caller, debt);
+    if (caller->is_operation)
         last = atomic_load_explicit(&waiter_operation(caller)->wait_word, memory_order_relaxed) >> 8;
-    } else {
-        waiter_thread(caller)->awaits = debt;
+    else
         last = thread_wait_sequence(waiter_thread(caller));
-    }
     /* Whoever answers or ends the wait from here on needs the ring's lock to find the debt. */
     debt->sequence = inv != nullptr ? last + 1 : last;
     if (inv == nullptr)
@@ -123,32 +121,49 @@ bool ring_deliver_badge_gone(struct ring *ring, uint64_t cookie, uint64_t badge)
     return is_ok;
 }
 
+static struct ring_call *call_of_token(struct ring *ring, uint64_t token) REQUIRES(&ring->lock)
+{
+    uint32_t index = (uint32_t)token - 1, generation = (uint32_t)(token >> 32);
+    struct ring_call *call = index < ring->call_count ? ring_call_at(ring, index) : nullptr;
+    return call != nullptr && call->generation == generation && call->is_taken ? call : nullptr;
+}
+
+bool ring_call_is_taken(struct ring *ring, uint64_t token)
+{
+    spinlock_acquire(&ring->lock);
+    bool is_taken = call_of_token(ring, token) != nullptr;
+    spinlock_release(&ring->lock);
+    return is_taken;
+}
+
+bool ring_call_take(struct ring *ring, uint64_t token, struct waiter **out_caller, uint64_t *out_sequence)
+{
+    *out_caller = nullptr;
+    *out_sequence = 0;
+    spinlock_acquire(&ring->lock);
+    struct ring_call *call = call_of_token(ring, token);
+    if (call != nullptr) {
+        *out_caller = call->owed.caller;
+        *out_sequence = call->owed.sequence;
+        peekable_set(call->owed.caller, nullptr);
+        ring_call_free(ring, call);
+    }
+    bool wants_pump = call != nullptr && ring->wants_pump;
+    spinlock_release(&ring->lock);
+    if (wants_pump)
+        ring_pump(ring); /* a call slot is free again */
+    return call != nullptr;
+}
+
 status_t ring_reply(struct invocation *inv, struct ring *self)
 {
-    uint32_t index = (uint32_t)inv->aux - 1, generation = (uint32_t)(inv->aux >> 32);
     if (!message_is_valid(inv->op))
         return ERROR_BAD_ARGUMENT;
-    struct waiter *caller = nullptr;
-    uint64_t sequence = 0;
-    status_t status = ERROR_NOT_FOUND;
-    spinlock_acquire(&self->lock);
-    if (index < self->call_count) {
-        struct ring_call *call = ring_call_at(self, index);
-        if (call->generation == generation && call->is_taken) {
-            caller = call->owed.caller;
-            sequence = call->owed.sequence;
-            peekable_set(call->owed.caller, nullptr);
-            status = ERROR_PEER_DIED; /* unless he still waits */
-            ring_call_free(self, call);
-        }
-    }
-    bool wants_pump = self->wants_pump;
-    spinlock_release(&self->lock);
-    if (caller != nullptr)
-        status = endpoint_reply_to(inv, caller, sequence, false);
-    if (wants_pump)
-        ring_pump(self); /* a call slot is free again */
-    return status;
+    struct waiter *caller;
+    uint64_t sequence;
+    if (!ring_call_take(self, inv->aux, &caller, &sequence))
+        return ERROR_NOT_FOUND;
+    return caller != nullptr ? endpoint_reply_to(inv, caller, sequence, false) : ERROR_PEER_DIED;
 }
 
 /* One round over the ring's endpoints; true when one of them gave back a promise that another may have missed. */

@@ -98,6 +98,8 @@ bool object_has_ended(struct object *object)
         return peek(((struct process *)object)->state) == PROCESS_ENDED;
     if (object->type == OBJECT_THREAD)
         return peek(thread_from_object(object)->is_finished);
+    if (object->type == OBJECT_REPLY)
+        return peek(((struct reply *)object)->owed.caller) == &debt_nobody.waiter;
     return object->type == OBJECT_ENDPOINT && atomic_load(&((struct endpoint *)object)->owner_count) == 0;
 }
 

@@ -72,7 +72,7 @@ status_t invocation_check(struct invocation *inv, bool *out_may_wait)
 
 status_t invocation_run(struct invocation *inv)
 {
-    if (inv->object->type == OBJECT_ENDPOINT)
+    if (inv->object->type == OBJECT_ENDPOINT && op_interface(inv->op) != INTERFACE_ENDPOINT)
         return endpoint_call(inv, (struct endpoint *)inv->object);
     return method_candidate(inv, inv->op)->fn(inv);
 }

@@ -122,6 +122,13 @@ struct ring {
     uint32_t watch_page_count, call_page_count, operation_page_count;
 };
 
+/* A reply that a server keeps (ipc/reply.c). */
+struct reply {
+    struct object object;
+    struct spinlock lock; /* guards owed */
+    struct debt owed;
+};
+
 struct dma_run {
     struct memory *memory;
     paddr_t address;
@@ -142,7 +149,7 @@ struct ioports {
     uint32_t base, count;
 };
 
-extern const struct object_class endpoint_class, event_class, interrupt_class, ring_class, dma_class;
+extern const struct object_class endpoint_class, event_class, interrupt_class, ring_class, dma_class, reply_class;
 
 /* ---- Who waits: threads and operations ---- */
 
@@ -195,6 +202,14 @@ static inline void waiter_end(struct waiter *waiter, status_t status, const uint
         arch_frame_set_word(&thread->frame, i, words[i]);
     thread_wait_finish(thread, status);
     sched_ready(thread);
+}
+/* Where the reply is owed that a claimed waiter waits for. */
+static inline void waiter_await(struct waiter *waiter, struct debt *debt)
+{
+    if (waiter->is_operation)
+        waiter_operation(waiter)->awaits = debt;
+    else
+        waiter_thread(waiter)->awaits = debt;
 }
 /* Undoes a claim: the wait goes on, linked to `queue` or (nullptr) nowhere. In two steps: the first with the lock held that keeps
  * others from ending or seeing it too early; the second, with the first's result and no lock held, notices what came meanwhile. */

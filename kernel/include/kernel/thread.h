@@ -34,11 +34,11 @@ struct waiter {
 };
 
 /*
- * A reply that is owed, kept by whoever took the call: a server's thread or a ring's slot. Not counted: the caller waits as long as it
+ * A reply that is owed, kept by whoever took the call: a server's thread, a ring's slot, or a reply object. Not counted: the caller waits as long as it
  * is named here, and whoever ends its wait in another way takes it out of here first (debt_cancel), having claimed the wait. The
  * caller's `awaits` points back here, changed only by who has claimed its wait, or before that is published.
  */
-enum debt_kind : uint8_t { DEBT_THREAD, DEBT_CALL };
+enum debt_kind : uint8_t { DEBT_THREAD, DEBT_CALL, DEBT_REPLY };
 struct debt {
     struct waiter *caller; /* nullptr: none; debt_nobody's: it gave up. peek() */
     uint64_t sequence;     /* of the caller's wait */

@@ -56,6 +56,7 @@ void ring_tests(void);
 void ring_call_tests(void);
 void operation_tests(void);
 void event_tests(void);
+void reply_tests(void);
 void futex_tests(void);
 void registers_tests(void);
 void registers_kept(void); /* the test itself */

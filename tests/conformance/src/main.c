@@ -35,6 +35,7 @@ int main(void)
     operation_tests();
     sched_tests();
     event_tests();
+    reply_tests();
     futex_tests();
     registers_tests();
     upcall_tests();
