@@ -4,6 +4,7 @@
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/handler.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
@@ -67,6 +68,7 @@ static void finish(struct process *process)
     peekable_set(process->state, PROCESS_ENDED);
     spinlock_release(&process->lock);
     trace_process_ended(arch_cpu(), process->object.id, process->exit_cause, process->exit_status);
+    handler_release(process);
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
             ;
@@ -236,6 +238,7 @@ static bool process_class_destroy(struct object *object)
     spinlock_release(&process_all_lock);
     if (process->cell != nullptr)
         cell_remove_process(process->cell, process);
+    handler_release(process);
     object_put(&process->vspace->object);
     object_put(&process->cspace->object);
     return true;

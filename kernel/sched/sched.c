@@ -3,6 +3,7 @@
  * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
  */
 #include <arch/arch.h>
+#include <kernel/handler.h>
 #include <kernel/invocation.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
@@ -201,6 +202,10 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
 /* Ends or parks a thread whose pending flags say so, or interrupts it; true when it may run. */
 [[clang::noinline]] static bool admit_pending(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
 {
+    if ((pending & (THREAD_PENDING_EVENT | THREAD_PENDING_KILL)) == THREAD_PENDING_EVENT) {
+        handler_finish(thread);
+        return admit(cpu, thread, was_running);
+    }
     if (!(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND))) {
         upcall_interrupt(thread);
         return true;

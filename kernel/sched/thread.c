@@ -1,6 +1,7 @@
 /* Threads: creation, waiting, ending. The waiting protocol is described in kernel/thread.h. */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/handler.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
@@ -55,6 +56,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
         } else {
             object_get(&process->object);
             thread->process = process;
+            thread->native_limit = handler_native_limit(process);
             list_push_back(&process->threads, &thread->process_node);
             process->thread_count++;
             object_get(&thread->object); /* the life reference: dropped by thread_finish */
@@ -83,6 +85,7 @@ static bool thread_class_destroy(struct object *object)
     if (thread->fpu != nullptr)
         untyped_cell_free(object->untyped, OBJECT_THREAD, thread->fpu, arch_fpu_size());
     upcall_release(thread);
+    handler_event_release(thread);
     memory_unpin(thread->message_memory);
     object_put(&thread->message_memory->object);
     if (thread->process != nullptr)
@@ -177,7 +180,7 @@ void wait_queue_end(struct wait_queue *queue, status_t status)
     uint64_t word;
     do {
         word = atomic_load_explicit(&thread->wait_word, memory_order_acquire);
-        if ((word & 0xFF) != WAIT_BLOCKED || upcall_is_masked(thread))
+        if ((word & 0xFF) != WAIT_BLOCKED || thread->is_in_event || upcall_is_masked(thread))
             return false;
     } while (!thread_wait_claim(thread, word >> 8));
     if (thread->upcall == nullptr) /* with a frame it stays pending until it is consumed */

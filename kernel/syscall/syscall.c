@@ -7,6 +7,7 @@
  * the others, and does what is to be done on the way out.
  */
 #include <arch/arch.h>
+#include <kernel/handler.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -253,7 +254,13 @@ struct thread *kernel_syscall(struct thread *current, enum syscall_next next)
 
 static void fault_unresolved(struct thread *current, const struct fault *fault)
 {
-    if (!upcall_fault(current, fault))
+    uint32_t flags = peek(current->process->handler_flags);
+    bool is_handled = (flags & HANDLER_FIRST) && handler_ask(current, fault, fault->kind, true);
+    if (!is_handled)
+        is_handled = upcall_fault(current, fault);
+    if (!is_handled && !(flags & HANDLER_FIRST))
+        is_handled = handler_ask(current, fault, fault->kind, false);
+    if (!is_handled)
         process_crash(current, fault);
 }
 
@@ -286,7 +293,7 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
             return fault_without_memory(current, fault, access);
     }
     fault_unresolved(current, fault);
-    return leave(cpu, current);
+    return cpu->current == current ? leave(cpu, current) : sched_exit();
 }
 
 struct thread *kernel_user_irq(struct thread *current)

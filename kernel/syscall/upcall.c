@@ -3,6 +3,7 @@
  * entry code of the architecture alone; this is the rest, and what they mean.
  */
 #include <kernel/abi_dispatch.h>
+#include <kernel/handler.h>
 #include <kernel/memory.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
@@ -144,14 +145,19 @@ struct thread *kernel_foreign_syscall(struct thread *current)
     struct cpu *cpu = arch_cpu();
     quiesce_enter(cpu);
     struct tess_upcall_frame *frame = current->upcall;
-    if (arch_frame_pc(&current->frame) > NATIVE_BASE) {
+    bool is_gate = arch_frame_pc(&current->frame) > NATIVE_BASE;
+    if (frame == nullptr) {
+        static const struct fault unhandled = {.kind = FAULT_ILLEGAL};
+        if (is_gate || !handler_ask(current, &unhandled, UPCALL_SYSTEM_CALL, false))
+            process_crash(current, &unhandled);
+    } else if (is_gate) {
         upcall_return(current);
     } else {
         save(&frame->foreign, current);
         describe(&frame->foreign, UPCALL_SYSTEM_CALL, 0, 0, 0);
         enter(current, &frame->foreign, current->upcall_entry);
     }
-    if (cpu->exit_work != 0)
+    if (cpu->exit_work != 0 || cpu->current != current)
         return sched_exit();
     quiesce_leave(cpu);
     return current;

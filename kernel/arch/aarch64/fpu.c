@@ -64,4 +64,7 @@ void arch_fpu_restore(const void *area)
     }
 }
 
+/* User code can set every bit of it by itself. */
+void arch_fpu_sanitize(void *) {}
+
 void arch_fpu_disable(void) { access_set(0); }

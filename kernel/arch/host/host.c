@@ -61,6 +61,7 @@ struct cpu_block {
     uint64_t requests[CPU_MAX];
 };
 
+void arch_fpu_sanitize(void *) {}
 void arch_upcall_address_load(const struct arch_frame *) {}
 
 /* ---- RAM ---- */

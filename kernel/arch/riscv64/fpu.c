@@ -65,4 +65,7 @@ void arch_fpu_restore(const void *area)
     rv_fpu_load(area);
 }
 
+/* User code can set every bit of it by itself; a vtype that is none makes vector instructions illegal. */
+void arch_fpu_sanitize(void *) {}
+
 void arch_fpu_disable(void) { csr_clear(sstatus, SSTATUS_FS | SSTATUS_VS); }

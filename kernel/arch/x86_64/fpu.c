@@ -84,4 +84,20 @@ void arch_fpu_restore(const void *area)
     }
 }
 
+/* What makes XRSTOR or FXRSTOR fault: reserved bits of MXCSR, components that are not enabled, a header of another form (Intel SDM
+ * vol. 1, 13.8). Every CPU with long mode has all sixteen bits of MXCSR. */
+void arch_fpu_sanitize(void *area)
+{
+    uint8_t *bytes = area;
+    memset(bytes + 26, 0, 2); /* MXCSR, upper half */
+    if (!x86_features.has_xsave) {
+        return;
+    }
+    uint64_t components;
+    memcpy(&components, bytes + FXSAVE_SIZE, sizeof(components));
+    components &= x86_features.xcr0;
+    memset(bytes + FXSAVE_SIZE, 0, 64);
+    memcpy(bytes + FXSAVE_SIZE, &components, sizeof(components));
+}
+
 void arch_fpu_disable(void) { x86_write_cr0(x86_read_cr0() | X86_CR0_TS); }

@@ -1,6 +1,7 @@
 /* The process object: address space, handles, threads, and how it ended. */
 #pragma once
 #include <arch/arch.h>
+#include <kernel/cap.h>
 #include <kernel/cell.h>
 #include <kernel/thread.h>
 
@@ -25,6 +26,10 @@ struct process {
     char name[16];
     struct tess_crash_record crash;
     bool has_crash;
+    /* Who hears of faults (object/handler.c); changed under lock. */
+    struct endpoint *handler; /* counted; nullptr = nobody */
+    uint32_t handler_rights, handler_flags;
+    struct badge handler_badge; /* its value only */
     bool is_needed; /* the first process: the system ends with it */
 };
 

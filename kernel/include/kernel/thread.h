@@ -18,7 +18,7 @@ struct memory;
 struct ring;
 
 enum wait_state : uint8_t { WAIT_NONE, WAIT_BLOCKED, WAIT_WOKEN };
-enum : uint32_t { THREAD_PENDING_KILL = 1, THREAD_PENDING_SUSPEND = 2, THREAD_PENDING_INTERRUPT = 4 };
+enum : uint32_t { THREAD_PENDING_KILL = 1, THREAD_PENDING_SUSPEND = 2, THREAD_PENDING_INTERRUPT = 4, THREAD_PENDING_EVENT = 8 };
 
 constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 
@@ -57,6 +57,8 @@ struct thread {
     _Atomic uint32_t pending; /* THREAD_PENDING_* */
     uint64_t upcall_fault_entry;
     struct memory *upcall_memory; /* counted, pinned */
+    struct thread_event *event;   /* kernel/handler.h; kept from the first one on */
+    bool is_in_event;             /* lock; the frame is a call's, its own is in `event` */
 
     struct object object;
 

@@ -61,6 +61,7 @@ void futex_tests(void);
 void registers_tests(void);
 void registers_kept(void); /* the test itself */
 void upcall_tests(void);
+void inspect_tests(void);
 void fpu_tests(void);
 void device_tests(void);
 void system_tests(void);

@@ -39,6 +39,7 @@ int main(void)
     futex_tests();
     registers_tests();
     upcall_tests();
+    inspect_tests();
     fpu_tests();
     endpoint_tests();
     message_tests();

@@ -138,6 +138,7 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
  *     aarch64 : x0=op/status   x1=handle/op   x2=deadline/badge   x3 x4 x5 x6 = words     (svc #0)
  *     riscv64 : a0=op/status   a1=handle/op   a2=deadline/badge   a3 a4 a5 a6 = words     (ecall)
  *   uint64_t arch_frame_op(f), arch_frame_handle(f), arch_frame_deadline(f), arch_frame_word(f, i)        i = 0..3
+ *   int64_t  arch_frame_status(f)
  *   void     arch_frame_set_status(f, int64_t), arch_frame_set_op(f, v), arch_frame_set_badge(f, v), arch_frame_set_word(f, i, v)
  *   void     arch_frame_rewind_syscall(f, op)
  *   uint64_t arch_frame_pc(f), arch_frame_sp(f), arch_frame_fp(f)
@@ -159,6 +160,7 @@ void arch_fpu_init(void *area);          /* initial state */
 void arch_fpu_save(void *area);          /* from the CPU; FPU stays enabled */
 void arch_fpu_restore(const void *area); /* enables the FPU and loads */
 void arch_fpu_disable(void);
+void arch_fpu_sanitize(void *area); /* whatever it holds, arch_fpu_restore() takes it */
 
 /* ---- Paging ------------------------------------------------------------------------------------------------------
  * The walk is portable (mm/page_table.c); an architecture gives its shape and its entry format, [inline] in <arch/impl.h>:

@@ -41,6 +41,7 @@ static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f-
 static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->x[2]; }
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->x[3 + i]; }
 
+static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->x[0]; }
 static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->x[0] = (uint64_t)status; }
 static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->x[1] = value; }
 static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->x[2] = value; }

@@ -49,6 +49,8 @@ static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return 
 
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->a[3 + i]; }
 
+static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->a[0]; }
+
 static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->a[0] = (uint64_t)status; }
 
 static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->a[1] = value; }

@@ -58,6 +58,8 @@ static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
     return i == 0 ? f->rdx : i == 1 ? f->r10 : i == 2 ? f->r8 : f->r9;
 }
 
+static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->rax; }
+
 static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->rax = (uint64_t)status; }
 
 static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->rdi = value; }
