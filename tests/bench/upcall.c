@@ -14,8 +14,8 @@ static void upcall_prepare(void)
     bench_must(personality_map(), "upcall code");
     bench_must(personality_create(&personality, 1), "an upcall frame");
     bench_must(personality_take(&personality, 0, std_self.thread), "upcalls");
-    bench_must(tess_thread_set_upcall(std_self.thread, personality.frames.memory, 0, (uint64_t)personality.frame,
-                                      personality_quick_entry(), personality_fault_entry()),
+    bench_must(tess_thread_set_upcall(std_self.thread, personality.frames.memory, 0, (uint64_t)personality.frame, personality_quick_entry(),
+                                      personality_fault_entry()),
                "upcalls with a quick way back");
 }
 

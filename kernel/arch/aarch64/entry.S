@@ -91,9 +91,10 @@ user_sync:
     mrs     x2, elr_el1
     ldr     x3, [x0, #THREAD_NATIVE_LIMIT]
     cmp     x2, x3
+    b.ls    5f
     mrs     x2, esr_el1
     mov     w3, #ESR_SVC_0
-    ccmp    x2, x3, #0, hi          /* not equal when ELR is not above the limit */
+    cmp     x2, x3
     b.ne    4f
     save_clobbered
     bl      kernel_syscall_quick
@@ -129,9 +130,11 @@ user_sync:
     bl      kernel_syscall
     b       a64_user_return
 
-4:  cmp     x2, x3
+5:  mrs     x1, esr_el1
+    mov     w3, #ESR_SVC_0
+    cmp     x1, x3
     b.eq    foreign_syscall
-    save_clobbered
+4:  save_clobbered
     mov     x0, x3
     save_rest
     mrs     x1, esr_el1
@@ -146,9 +149,8 @@ user_sync:
  */
 foreign_syscall:
     ldr     x3, [x0, #THREAD_UPCALL]
-    cbz     x3, foreign_slowly
-    mrs     x2, elr_el1
     mov     x1, #NATIVE_BASE_ADDRESS
+    cbz     x3, foreign_slowly
     cmp     x2, x1
     b.hi    gate
     stp     x4, x5, [x3, #FRAME_X(4)]
@@ -164,37 +166,33 @@ foreign_syscall:
     stp     x24, x25, [x3, #FRAME_X(24)]
     stp     x26, x27, [x3, #FRAME_X(26)]
     stp     x28, x29, [x3, #FRAME_X(28)]
-    mrs     x4, sp_el0
-    mrs     x5, spsr_el1
-    mrs     x6, tpidr_el0
-    stp     x30, x4, [x3, #FRAME_X(30)]
-    stp     x2, x5, [x3, #FRAME_PC]
-    str     x6, [x3, #FRAME_TLS]
-    mov     x4, #UPCALL_CAUSE_SYSTEM_CALL
-    ldr     x5, [x0, #THREAD_UPCALL_ENTRY]
-    ldr     x6, [x3, #UPCALL_STACK]
-    str     x4, [x3, #UPCALL_CAUSE]         /* and no access */
-    msr     elr_el1, x5
-    msr     sp_el0, x6
+    mrs     x1, sp_el0
+    stp     x30, x1, [x3, #FRAME_X(30)]
+    mrs     x1, spsr_el1
+    stp     x2, x1, [x3, #FRAME_PC]
+    mrs     x1, tpidr_el0
+    str     x1, [x3, #FRAME_TLS]
+    mov     x1, #UPCALL_CAUSE_SYSTEM_CALL
+    str     x1, [x3, #UPCALL_CAUSE]         /* and no access */
+    ldr     x1, [x0, #THREAD_UPCALL_ENTRY]
+    ldr     x2, [x3, #UPCALL_STACK]
+    msr     elr_el1, x1
+    msr     sp_el0, x2
     msr     spsr_el1, xzr
-    ldp     x4, x5, [x0, #FRAME_X(2)]
+    ldp     x1, x2, [x0, #FRAME_X(2)]
+    stp     x1, x2, [x3, #FRAME_X(2)]
     ldp     x0, x1, [sp], #16
-    stp     x4, x5, [x3, #FRAME_X(2)]
     stp     x0, x1, [x3, #FRAME_X(0)]
-    mov     x2, x4
-    ldp     x4, x5, [x3, #FRAME_X(4)]
-    ldr     x6, [x3, #FRAME_X(6)]
-    ldr     x3, [x3, #FRAME_X(3)]
+    ldp     x2, x3, [x3, #FRAME_X(2)]
     eret
     dsb     nsh
     isb
 
 gate:
     ldr     w1, [x0, #THREAD_PENDING]
-    ldr     x2, [sp]                        /* which context */
+    ldr     x2, [sp], #16                   /* which context */
     orr     x1, x1, x2
-    cbnz    x1, foreign_slowly
-    add     sp, sp, #16
+    cbnz    x1, gate_slowly
     ldp     x4, x5, [x3, #FRAME_PC]
     ldr     x6, [x3, #FRAME_TLS]
     ldp     x30, x7, [x3, #FRAME_X(30)]
@@ -203,9 +201,27 @@ gate:
     msr     spsr_el1, x5
     msr     tpidr_el0, x6
     msr     sp_el0, x7
-    mov     x0, x3
-    b       a64_general_restore
+    ldp     x4, x5, [x3, #FRAME_X(4)]
+    ldp     x6, x7, [x3, #FRAME_X(6)]
+    ldp     x8, x9, [x3, #FRAME_X(8)]
+    ldp     x10, x11, [x3, #FRAME_X(10)]
+    ldp     x12, x13, [x3, #FRAME_X(12)]
+    ldp     x14, x15, [x3, #FRAME_X(14)]
+    ldp     x16, x17, [x3, #FRAME_X(16)]
+    ldp     x18, x19, [x3, #FRAME_X(18)]
+    ldp     x20, x21, [x3, #FRAME_X(20)]
+    ldp     x22, x23, [x3, #FRAME_X(22)]
+    ldp     x24, x25, [x3, #FRAME_X(24)]
+    ldp     x26, x27, [x3, #FRAME_X(26)]
+    ldp     x28, x29, [x3, #FRAME_X(28)]
+    ldp     x0, x1, [x3, #FRAME_X(0)]
+    ldp     x2, x3, [x3, #FRAME_X(2)]
+    eret
+    dsb     nsh
+    isb
 
+gate_slowly:
+    sub     sp, sp, #16                     /* they are still there: nothing interrupts the kernel */
 foreign_slowly:
     save_clobbered
     mov     x0, x3
@@ -247,7 +263,6 @@ a64_user_return:
     msr     tpidr_el0, x4
     msr     tpidrro_el0, x6
     msr     sp_el0, x5
-a64_general_restore:
     ldp     x28, x29, [x0, #FRAME_X(28)]
     ldp     x26, x27, [x0, #FRAME_X(26)]
     ldp     x24, x25, [x0, #FRAME_X(24)]

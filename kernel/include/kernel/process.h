@@ -30,7 +30,7 @@ struct process {
     struct endpoint *handler; /* counted; nullptr = nobody */
     uint32_t handler_rights, handler_flags;
     struct badge handler_badge; /* its value only */
-    bool is_needed; /* the first process: the system ends with it */
+    bool is_needed;             /* the first process: the system ends with it */
 };
 
 extern const struct object_class process_class;

@@ -85,10 +85,10 @@ struct thread {
     /* Scheduling. */
     struct spinlock lock; /* is_parked, against resume and kill; owed */
     bool is_parked GUARDED_BY(&lock);
-    bool is_started;          /* set once, under lock */
-    bool is_finished;         /* set once; peek() */
-    bool was_killed;          /* process->lock: process_end told it */
-    _Atomic uint32_t cpu;     /* runs or last ran on */
+    bool is_started;      /* set once, under lock */
+    bool is_finished;     /* set once; peek() */
+    bool was_killed;      /* process->lock: process_end told it */
+    _Atomic uint32_t cpu; /* runs or last ran on */
     _Atomic bool is_running;
     struct eevdf_entity fair;     /* its place in a run queue, or its lag; that queue's lock, or who is about to enqueue it */
     struct list_node run_node;    /* run queue, idle class; its lock */

@@ -314,7 +314,8 @@ static void handled_faults(void)
     EXPECT_OK(tess_untyped_create_memory(std_self.untyped, STD_PAGE, 0, &memory));
     if (watch(&watched, "upcall", "poke", 0)) {
         expect_event(&watched, UPCALL_PAGE | UPCALL_WRITE << 8, 0x3000000000);
-        EXPECT_OK(tess_vspace_map(watched.child.spawned.vspace, memory, 0, STD_PAGE, 0x3000000000, MAP_READ | MAP_WRITE | MAP_FIXED, &address));
+        EXPECT_OK(
+            tess_vspace_map(watched.child.spawned.vspace, memory, 0, STD_PAGE, 0x3000000000, MAP_READ | MAP_WRITE | MAP_FIXED, &address));
         EXPECT_OK(answer(watched.endpoint, OK, HANDLER_RESUME, 0));
         child_expect(&watched.child, EXIT_NORMAL, 44);
         watch_end(&watched);
@@ -450,14 +451,10 @@ static void handled_by_ring(void)
 void inspect_tests(void)
 {
     static const struct test tests[] = {
-        {"inspect.registers", registers},
-        {"inspect.fpu_registers", fpu_registers},
-        {"inspect.space", space},
-        {"inspect.threads", threads},
-        {"handler.faults", handled_faults},
-        {"handler.changed_registers", changed_registers},
-        {"handler.gone", handler_gone},
-        {"handler.system_calls", handled_system_calls},
+        {"inspect.registers", registers},   {"inspect.fpu_registers", fpu_registers},
+        {"inspect.space", space},           {"inspect.threads", threads},
+        {"handler.faults", handled_faults}, {"handler.changed_registers", changed_registers},
+        {"handler.gone", handler_gone},     {"handler.system_calls", handled_system_calls},
         {"handler.ring", handled_by_ring},
     };
     tests_run(tests, ARRAY_LENGTH(tests));

@@ -196,7 +196,8 @@ static void set_before_start(void)
     struct personality personality;
     struct std_mapping stack;
     handle_t thread;
-    if (!EXPECT_OK(personality_map()) || !EXPECT_OK(personality_create(&personality, 1)) || !EXPECT_OK(std_mapping_create(16384, 0, &stack)))
+    if (!EXPECT_OK(personality_map()) || !EXPECT_OK(personality_create(&personality, 1)) ||
+        !EXPECT_OK(std_mapping_create(16384, 0, &stack)))
         return;
     atomic_store(&sum, 0);
     EXPECT_OK(tess_untyped_create_thread(std_self.untyped, std_self.process, stack.memory, 0, 0, &thread));
@@ -265,7 +266,11 @@ static void scribbles(void *context)
     for (;;) {
         uint64_t random = random_next(&seed), value = random_next(&seed);
         uint32_t index = random % (sizeof(struct tess_upcall_frame) / 8);
-        __atomic_store_n(&words[index], value % 3 == 0 ? value : value % 3 == 1 ? NATIVE_BASE + value % 8192 : value % 64, __ATOMIC_RELAXED);
+        __atomic_store_n(&words[index],
+                         value % 3 == 0   ? value
+                         : value % 3 == 1 ? NATIVE_BASE + value % 8192
+                                          : value % 64,
+                         __ATOMIC_RELAXED);
     }
 }
 

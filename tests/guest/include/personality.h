@@ -28,7 +28,7 @@ struct personality {
 /* Maps the code, once in a process. */
 status_t personality_map(void);
 void personality_unmap(void);
-uint64_t personality_entry(void);       /* the code's address in the native range */
+uint64_t personality_entry(void); /* the code's address in the native range */
 uint64_t personality_fault_entry(void);
 uint64_t personality_quick_entry(void); /* the same, but x86_64 comes back from PERSONALITY_ADD without the kernel */
 /* Memory for `count` frames, at most 64. */

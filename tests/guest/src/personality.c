@@ -1,10 +1,10 @@
 /* See personality.h. The code between code_start and code_end is copied to NATIVE_BASE: first the gate page, then the rest. */
 #include <personality.h>
+#include <std/program.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
 #include <tess/stub/vspace.h>
-#include <std/program.h>
 
 extern const char code_start[], code_end[], code_entry[], code_quick[], code_restart_start[], code_restart_end[], code_restart[],
     code_fault[], probe_failed[];
@@ -62,16 +62,17 @@ __asm__(".section .text.personality, \"ax\"\n"
         ".org code_start + 4096\n"
         "code_entry: code_quick:\n"
         "mrs x9, tpidrro_el0\n ldr w10, [x9, #288]\n cmp w10, #16\n b.ne 2f\n"
-        "mov x10, #0x1000\n cmp x0, x10\n b.eq 4f\n mov x10, #0x1001\n cmp x0, x10\n b.eq 5f\n"
-        "svc #0\n"
-        "stp x1, x2, [x9, #8]\n stp x3, x4, [x9, #24]\n stp x5, x6, [x9, #40]\n"
+        "cmp x0, #1, lsl #12\n b.ne 4f\n"
+        "add x0, x1, x2\n"
         "1: str x0, [x9]\n"
         "9: mov x0, #0\n b gate\n"
         "2: cmp w10, #17\n b.ne 3f\n"
         "ldr x10, [x9, #688]\n add x10, x10, #1\n str x10, [x9, #688]\n b 9b\n"
         "3: ldr x10, [x9, #696]\n add x10, x10, #1\n str x10, [x9, #696]\n ldr x10, [x9, #296]\n str x10, [x9, #704]\n"
         "ldr x10, [x9, #288]\n str x10, [x9, #712]\n ldr x10, [x9, #680]\n str x10, [x9, #256]\n b 9b\n"
-        "4: add x0, x1, x2\n b 1b\n"
+        "4: mov x10, #0x1001\n cmp x0, x10\n b.eq 5f\n"
+        "svc #0\n"
+        "stp x1, x2, [x9, #8]\n stp x3, x4, [x9, #24]\n stp x5, x6, [x9, #40]\n b 1b\n"
         "5: ldr x0, [x1]\n b 1b\n"
         "6: mov x0, #0\n b 1b\n"
         "code_fault: mrs x9, tpidrro_el0\n ldr x10, [x9, #720]\n add x10, x10, #1\n str x10, [x9, #720]\n"
@@ -158,8 +159,8 @@ void personality_unmap(void)
 status_t personality_create(struct personality *personality, uint32_t count)
 {
     *personality = (struct personality){};
-    status_t status = std_mapping_create(((uint64_t)count * UPCALL_FRAME_SIZE + STD_PAGE - 1) & ~(uint64_t)(STD_PAGE - 1), 0,
-                                         &personality->frames);
+    status_t status =
+        std_mapping_create(((uint64_t)count * UPCALL_FRAME_SIZE + STD_PAGE - 1) & ~(uint64_t)(STD_PAGE - 1), 0, &personality->frames);
     personality->frame = personality->frames.address;
     return status;
 }
