@@ -349,10 +349,50 @@ static void revokes(struct worker *worker)
 
 /* ---- Rings ---- */
 
+static volatile uint32_t futex_words[3];
+
+/* Bounded, or what waits: for an event, a futex, or as a call to the server; cancelled, timed out or left to the ring's end. */
+static void submit_something(struct worker *worker, struct std_ring *ring, handle_t event)
+{
+    struct tess_submission entry = {.cookie = any(worker, 10), .aux = time_after_ns(any(worker, NS_PER_MS)), .words = {1 + any(worker, 7)}};
+    switch (any(worker, 4)) {
+    case 0: entry.op = OP_EVENT_SET, entry.handle = event; break;
+    case 1: entry.op = OP_EVENT_WAIT, entry.handle = event; break;
+    case 2:
+        entry.op = OP_VSPACE_FUTEX_WAIT, entry.handle = std_self.vspace;
+        entry.words[0] = (uint64_t)&futex_words[any(worker, 3)];
+        entry.words[2] = 1;
+        break;
+    default: entry.op = op_make(INTERFACE_TEST, 1, 1 + (uint32_t)any(worker, 12), 0, 0), entry.handle = client_endpoint;
+    }
+    status_t status = std_ring_submit(ring, &entry);
+    EXPECT(status == OK || status == ERROR_NO_SPACE);
+}
+
+static void futexes(struct worker *worker)
+{
+    for (uint32_t i = 0; i < 20; i++) {
+        uint64_t at = (uint64_t)&futex_words[any(worker, 3)], to = (uint64_t)&futex_words[any(worker, 3)];
+        uint32_t woken, moved;
+        status_t status;
+        switch (any(worker, 3)) {
+        case 0:
+            status = tess_vspace_futex_wait(std_self.vspace, at, 0, 1, time_after_ns(any(worker, NS_PER_MS)));
+            EXPECT(status == OK || status == ERROR_TIMED_OUT);
+            break;
+        case 1: EXPECT_OK(tess_vspace_futex_wake(std_self.vspace, at, (uint32_t)any(worker, 4), 1, &woken)); break;
+        default:
+            EXPECT_OK(
+                tess_vspace_futex_requeue(std_self.vspace, at, 0, to, (uint32_t)any(worker, 2), (uint32_t)any(worker, 4), &woken, &moved));
+        }
+    }
+}
+
 static void rings(struct worker *worker)
 {
     struct std_ring ring;
-    struct std_ring_sizes sizes = {.sq_entries = 4, .cq_entries = 4u << any(worker, 3), .call_slots = 1, .watch_slots = 20};
+    struct std_ring_sizes sizes = {
+        .sq_entries = 4, .cq_entries = 4u << any(worker, 3), .call_slots = 1, .watch_slots = 20, .operation_slots = 5};
     handle_t events[3];
     struct tess_completion completion;
     if (!EXPECT_OK(std_ring_open(&ring, &sizes)))
@@ -375,12 +415,7 @@ static void rings(struct worker *worker)
             status = tess_ring_cancel(ring.handle, any(worker, 10), &count);
             EXPECT(status == OK || status == ERROR_NOT_FOUND);
             break;
-        case 3: {
-            struct tess_submission entry = {.op = OP_EVENT_SET, .cookie = 99, .handle = events[any(worker, 3)], .words = {any(worker, 8)}};
-            status = std_ring_submit(&ring, &entry);
-            EXPECT(status == OK || status == ERROR_NO_SPACE);
-            break;
-        }
+        case 3: submit_something(worker, &ring, events[any(worker, 3)]); break;
         case 4: EXPECT_OK(tess_event_set(events[any(worker, 3)], any(worker, 8))); break;
         default:
             status = std_ring_wait(&ring, &completion, time_after_ns(any(worker, 500 * NS_PER_US)));
@@ -414,6 +449,9 @@ const struct job jobs[] = {
     {"memory", memory},
     {"revokes", revokes},
     {"rings", rings},
+    {"rings", rings},
+    {"futexes", futexes},
+    {"futexes", futexes},
     {"sleeps", sleeps},
     {"pairs", step_pairs},
     {"events", step_events},

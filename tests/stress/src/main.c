@@ -11,7 +11,7 @@ const struct role roles[] = {{"idle", role_idle},       {"busy", role_busy},   {
 
 constexpr uint64_t STEP_SECONDS_MAX = 60;
 constexpr uint64_t REPORT_NS = 60 * NS_PER_S;
-constexpr uint32_t WORKERS_MAX = 16;
+constexpr uint32_t WORKERS_MAX = 20;
 
 static struct worker workers[WORKERS_MAX];
 static uint64_t seconds, seed;
