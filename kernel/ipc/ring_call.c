@@ -37,7 +37,7 @@ void ring_call_free(struct ring *ring, struct ring_call *call)
     ring->call_free = call->index + 1;
 }
 
-void ring_call_cancelled_locked(struct ring_call *call)
+void ring_call_cancelled_locked(struct ring_call *call) NO_THREAD_SAFETY /* the lock held is that of the debt, which is the ring's */
 {
     struct ring *ring = call->ring;
     call->is_cancelled = true;

@@ -65,7 +65,7 @@ static void timeout_fire(struct timer *timer, uint64_t generation)
 
 status_t ring_watch(struct invocation *inv, struct ring *self, uint64_t object, uint64_t mask, uint64_t cookie, uint32_t flags)
 {
-    struct cap cap;
+    struct cap cap = {};
     if ((flags & ~(uint32_t)(WATCH_MULTI | WATCH_DEATH)) != 0)
         return ERROR_BAD_ARGUMENT;
     status_t status = cspace_lookup(inv->cspace, object, &cap);

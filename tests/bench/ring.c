@@ -23,7 +23,10 @@ static void submit(uint32_t count, uint64_t op, handle_t handle)
     for (uint32_t done = 0; done < count; done += BATCH) {
         for (uint32_t i = 0; i < BATCH; i++) {
             struct tess_submission *entry = std_ring_next(&ring);
-            bench_check(entry != nullptr, "no entry is free");
+            if (entry == nullptr) {
+                bench_check(false, "no entry is free");
+                return;
+            }
             entry->op = op;
             entry->cookie = i;
             entry->handle = handle;
