@@ -6,6 +6,7 @@
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
@@ -299,7 +300,7 @@ status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to
         return status;
     uint32_t right = is_move ? RIGHT_MOVE : RIGHT_COPY;
     if ((cap.rights & right) == 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(from, cap.object, is_move ? OP_CSPACE_MOVE : OP_CSPACE_COPY, cap.rights);
     status = cspace_insert(to, cap.object, &cap, cap.rights, nullptr, out_handle);
     if (status != OK)
         return status;
@@ -309,6 +310,7 @@ status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to
         (void)undone; /* it may be revoked already: the same result */
         return ERROR_STALE_HANDLE;
     }
+    audit_gave(AUDIT_GIVE, from, to, cap.object, cap.rights, badge_number(cap.badge));
     return OK;
 }
 
@@ -408,14 +410,33 @@ status_t untyped_create_cspace(struct invocation *inv, struct untyped *self, uin
     return status == OK ? invocation_give(inv, &cspace->object, RIGHTS_ALL, out_cspace) : status;
 }
 
-status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t *out_handle)
+/* As copy and mint without a badge, to another table than the caller's. */
+[[clang::noinline]] static status_t insert_elsewhere(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights,
+                                                     uint32_t right, uint64_t *out_handle)
 {
     struct cap cap;
     status_t status = cspace_lookup(inv->cspace, source, &cap);
     if (status != OK)
         return status;
+    if ((cap.rights & right) == 0)
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
+    status = cspace_insert(self, cap.object, &cap, cap.rights & rights, nullptr, out_handle);
+    if (status == OK)
+        audit_gave(right == RIGHT_MINT ? AUDIT_MINT : AUDIT_GIVE, inv->cspace, self, cap.object, cap.rights & rights,
+                   badge_number(cap.badge));
+    return status;
+}
+
+status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t *out_handle)
+{
+    if (self != inv->cspace)
+        return insert_elsewhere(inv, self, source, rights, RIGHT_COPY, out_handle);
+    struct cap cap;
+    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    if (status != OK)
+        return status;
     if ((cap.rights & RIGHT_COPY) == 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
 }
 
@@ -443,7 +464,7 @@ void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_
     if (cap.badge != nullptr)
         return ERROR_ALREADY;
     if ((cap.rights & RIGHT_OWNER) == 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     struct untyped *untyped = inv->cspace->object.untyped; /* the minter pays */
     struct badge *badge = untyped_cell_alloc(untyped, OBJECT_ENDPOINT, sizeof(struct badge));
     if (badge == nullptr)
@@ -458,6 +479,8 @@ void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_
     spinlock_acquire(&cap.object->lock);
     bool is_last = --badge->handles == 0;
     spinlock_release(&cap.object->lock);
+    if (status == OK)
+        audit_gave(AUDIT_MINT, inv->cspace, self, cap.object, cap.rights & rights, badge_value);
     if (is_last && status == OK)
         reap_badge(badge); /* somebody was quick to delete it */
     else if (is_last)
@@ -473,9 +496,11 @@ status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t sourc
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_MINT) == 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     if (badge_value != 0)
         return mint_badge(inv, self, source, rights, badge_value, out_handle);
+    if (self != inv->cspace)
+        return insert_elsewhere(inv, self, source, rights, RIGHT_MINT, out_handle);
     return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
 }
 
@@ -486,14 +511,16 @@ status_t cspace_move(struct invocation *inv, struct cspace *self, uint64_t sourc
 
 status_t cspace_revoke(struct invocation *inv, struct cspace *self, uint64_t target)
 {
-    (void)inv;
     struct cap cap;
     status_t status = cspace_lookup(self, target, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_REVOKE) == 0)
-        return ERROR_MISSING_RIGHT;
-    return object_revoke_step(cap.object, cap.slot, target >> 32) ? ERROR_RESTART : OK;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
+    if (object_revoke_step(cap.object, cap.slot, target >> 32))
+        return ERROR_RESTART;
+    audit_did(AUDIT_REVOKE, inv->cspace, cap.object, 0, 0);
+    return OK;
 }
 
 status_t cspace_delete(struct invocation *inv, struct cspace *self, uint64_t target)
@@ -502,19 +529,28 @@ status_t cspace_delete(struct invocation *inv, struct cspace *self, uint64_t tar
     return cspace_remove(self, target);
 }
 
+/* What others depend on, or what stands for hardware. */
+static bool is_audited(const struct object *object)
+{
+    constexpr uint32_t types = 1u << OBJECT_UNTYPED | 1u << OBJECT_PROCESS | 1u << OBJECT_THREAD | 1u << OBJECT_ENDPOINT |
+                               1u << OBJECT_INTERRUPT | 1u << OBJECT_DMA | 1u << OBJECT_IOPORTS;
+    return (types >> object->type & 1) != 0;
+}
+
 status_t cspace_destroy(struct invocation *inv, struct cspace *self, uint64_t target)
 {
-    (void)inv;
     struct cap cap;
     status_t status = cspace_lookup(self, target, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_DESTROY) == 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     if (cap.object == &untyped_root->object)
         return ERROR_BUSY;
     if (cap.object->type == OBJECT_UNTYPED && untyped_kill_step((struct untyped *)cap.object))
         return ERROR_RESTART;
+    if (is_audited(cap.object))
+        audit_did(AUDIT_DESTROY, inv->cspace, cap.object, 0, 0);
     object_kill(cap.object);
     return OK;
 }

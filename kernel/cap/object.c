@@ -3,6 +3,7 @@
  * killed at kernel exit, and destroyed after a grace period: destruction never nests, whatever hangs on what.
  */
 #include <arch/arch.h>
+#include <kernel/audit.h>
 #include <kernel/cell.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
@@ -274,6 +275,6 @@ status_t invocation_handle(struct invocation *inv, uint64_t value, enum object_t
     if (out_cap->object->type != type)
         return ERROR_WRONG_TYPE;
     if ((out_cap->rights & rights) != rights)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, out_cap->object, inv->op, out_cap->rights);
     return OK;
 }

@@ -85,6 +85,7 @@ static void make_process(struct first *first)
     must(cspace_create(untyped_root, INIT_SLOTS, &first->cspace), "handle table");
     must(process_create(untyped_root, &cell_root, first->vspace, first->cspace, "init\0\0\0\0\0\0\0\0\0\0\0", &first->process), "process");
     first->process->is_needed = true;
+    first->cspace->is_first = true;
     must(memory_create(untyped_root, 2, MEMORY_COMMITTED, &first->pages), "message page");
     must(thread_create(untyped_root, first->process, first->pages, 0, 0, &first->thread), "thread");
     paddr_t page = 0;
@@ -103,6 +104,7 @@ static void give_handles(struct first *first, struct memory *image)
     first->bootstrap->block.thread = first->bootstrap->handles[3].handle;
     give(first, "self.untyped", &untyped_root->object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "log", &log_object.object, RIGHTS_ALL);
+    give(first, "audit", &audit_object.object, RIGHTS_ALL & ~(uint32_t)(RIGHT_DESTROY | LOG_RIGHT_APPEND));
     give(first, "machine", &machine_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "system", &system_object.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);
     give(first, "cell", &cell_root.object, RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY);

@@ -4,6 +4,7 @@
  */
 #include "message.h"
 #include <arch/arch.h>
+#include <kernel/audit.h>
 #include <kernel/process.h>
 
 bool message_is_valid(uint64_t op)
@@ -25,7 +26,7 @@ status_t message_transfer_handles(uint64_t op, const uint64_t in[4], struct cspa
             return status;
         bool is_move = (op_move_mask(op) >> i) & 1;
         if ((caps[i].rights & (is_move ? RIGHT_MOVE : RIGHT_COPY)) == 0)
-            return ERROR_MISSING_RIGHT;
+            return audit_denied(from, caps[i].object, op, caps[i].rights);
         for (uint32_t j = 0; j < i; j++)
             if (caps[j].slot == caps[i].slot && (is_move || ((op_move_mask(op) >> j) & 1)))
                 return ERROR_BAD_ARGUMENT; /* the same handle twice, and moved */
@@ -41,11 +42,13 @@ status_t message_transfer_handles(uint64_t op, const uint64_t in[4], struct cspa
             return status;
         }
     }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        audit_gave(AUDIT_GIVE, from, to, caps[i].object, caps[i].rights, badge_number(caps[i].badge));
         if ((op_move_mask(op) >> i) & 1) {
             status_t removed = cspace_remove(from, sources[i]);
             (void)removed; /* a revoke that came between took both */
         }
+    }
     return OK;
 }
 

@@ -2,6 +2,7 @@
 #include "ring.h"
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/untyped.h>
@@ -77,7 +78,7 @@ status_t ring_watch(struct invocation *inv, struct ring *self, uint64_t object, 
                      : cap.object->type == OBJECT_EVENT ? RIGHT_WATCH | EVENT_RIGHT_WAIT
                                                         : RIGHT_WATCH | INTERRUPT_RIGHT_HANDLE;
     if ((cap.rights & right) != right)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
 
     spinlock_acquire(&cap.object->lock);
     bool is_gone = !object_is_alive(cap.object) || object_has_ended(cap.object);

@@ -4,6 +4,7 @@
  * its partner. Everything that removes translations holds vspace->lock until the shootdown is done.
  */
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/page_table.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
@@ -492,7 +493,7 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
     if (object->kind == MEMORY_KIND_DEVICE)
         max_prot &= ~(uint32_t)PROT_EXEC;
     if ((prot & ~max_prot) != 0)
-        return ERROR_MISSING_RIGHT;
+        return audit_denied(inv->cspace, &object->object, inv->op, memory->rights);
     return vspace_map_memory(self, object, offset, size, address, (flags & MAP_FIXED) != 0, prot, max_prot, out_address);
 }
 

@@ -1,6 +1,7 @@
 /* Cells: the tree of domains, what is ready in each on every CPU, and the end of all that one holds (kernel/cell.h). */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/cell.h>
 #include <kernel/page.h>
 #include <kernel/process.h>
@@ -245,7 +246,10 @@ status_t cell_create_process(struct invocation *inv, struct cell *self, const st
     struct process *process;
     status_t status = process_create((struct untyped *)untyped->object, self, (struct vspace *)vspace->object,
                                      (struct cspace *)cspace->object, (const char *)name, &process);
-    return status == OK ? invocation_give(inv, &process->object, RIGHTS_ALL, out_process) : status;
+    if (status != OK)
+        return status;
+    audit_process(AUDIT_PROCESS, inv->cspace, process, 0);
+    return invocation_give(inv, &process->object, RIGHTS_ALL, out_process);
 }
 
 status_t cell_set_weight(struct invocation *inv, struct cell *self, uint32_t weight)
@@ -259,8 +263,10 @@ status_t cell_set_weight(struct invocation *inv, struct cell *self, uint32_t wei
 
 status_t cell_kill(struct invocation *inv, struct cell *self)
 {
-    (void)inv;
-    return kill_step(self) ? ERROR_RESTART : OK;
+    if (kill_step(self))
+        return ERROR_RESTART;
+    audit_did(AUDIT_KILL, inv->cspace, &self->object, 0, 0);
+    return OK;
 }
 
 static void describe(struct cell *cell, struct tess_cell_info *out_info)

@@ -1,6 +1,7 @@
 /* Authority over the hardware: device memory, interrupts, ports, dma, power. */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/machine.h>
 #include <kernel/page.h>
 #include <kernel/process.h>
@@ -61,6 +62,12 @@ status_t machine_platform(struct invocation *inv, struct machine *self, uint64_t
     return user_copy_out(inv->thread->process->vspace, address, &platform, sizeof(platform));
 }
 
+static status_t give(struct invocation *inv, struct object *object, uint32_t rights, uint64_t first, uint64_t second, handle_t *out_handle)
+{
+    audit_did(AUDIT_DEVICE, inv->cspace, object, first, second);
+    return invocation_give(inv, object, rights, out_handle);
+}
+
 status_t machine_device_memory(struct invocation *inv, struct machine *self, const struct cap *untyped, uint64_t physical, uint64_t size,
                                handle_t *out_memory)
 {
@@ -71,7 +78,7 @@ status_t machine_device_memory(struct invocation *inv, struct machine *self, con
         return ERROR_BAD_ARGUMENT;
     struct memory *memory;
     status_t status = memory_create_fixed((struct untyped *)untyped->object, MEMORY_KIND_DEVICE, physical, size >> PAGE_SHIFT, &memory);
-    return status == OK ? invocation_give(inv, &memory->object, RIGHTS_ALL & ~(uint32_t)MEMORY_RIGHT_EXEC, out_memory) : status;
+    return status == OK ? give(inv, &memory->object, RIGHTS_ALL & ~(uint32_t)MEMORY_RIGHT_EXEC, physical, size, out_memory) : status;
 }
 
 status_t machine_interrupt(struct invocation *inv, struct machine *self, const struct cap *untyped, uint32_t source, uint32_t flags,
@@ -82,7 +89,7 @@ status_t machine_interrupt(struct invocation *inv, struct machine *self, const s
         return ERROR_BAD_ARGUMENT;
     struct interrupt *interrupt;
     status_t status = interrupt_create((struct untyped *)untyped->object, source, flags, &interrupt);
-    return status == OK ? invocation_give(inv, &interrupt->object, RIGHTS_ALL, out_interrupt) : status;
+    return status == OK ? give(inv, &interrupt->object, RIGHTS_ALL, source, flags, out_interrupt) : status;
 }
 
 status_t machine_ioports(struct invocation *inv, struct machine *self, const struct cap *untyped, uint32_t base, uint32_t count,
@@ -99,7 +106,7 @@ status_t machine_ioports(struct invocation *inv, struct machine *self, const str
         return status;
     ioports->base = base;
     ioports->count = count;
-    return invocation_give(inv, &ioports->object, RIGHTS_ALL, out_ioports);
+    return give(inv, &ioports->object, RIGHTS_ALL, base, count, out_ioports);
 }
 
 status_t machine_dma(struct invocation *inv, struct machine *self, const struct cap *untyped, uint64_t configuration, handle_t *out_dma)
@@ -107,7 +114,7 @@ status_t machine_dma(struct invocation *inv, struct machine *self, const struct 
     (void)self;
     struct dma *dma;
     status_t status = dma_create((struct untyped *)untyped->object, configuration, &dma);
-    return status == OK ? invocation_give(inv, &dma->object, RIGHTS_ALL, out_dma) : status;
+    return status == OK ? give(inv, &dma->object, RIGHTS_ALL, configuration, 0, out_dma) : status;
 }
 
 status_t machine_power(struct invocation *inv, struct machine *self, uint32_t how)

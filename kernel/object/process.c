@@ -4,6 +4,7 @@
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/handler.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -30,6 +31,10 @@ status_t process_create(struct untyped *untyped, struct cell *cell, struct vspac
     atomic_fetch_add(&cspace->process_count, 1);
     memcpy(process->name, name, sizeof(process->name));
     process->name[sizeof(process->name) - 1] = 0;
+    if (cspace->user_id == 0) {
+        memcpy(cspace->user_name, process->name, sizeof(cspace->user_name));
+        cspace->user_id = process->object.id;
+    }
     process->start_ns = arch_time_ns();
     list_init(&process->threads);
     process->waiters.lock = &process->lock;
@@ -69,6 +74,7 @@ static void finish(struct process *process)
     spinlock_release(&process->lock);
     trace_process_ended(arch_cpu(), process->object.id, process->exit_cause, process->exit_status);
     handler_release(process);
+    audit_flush(process->cspace);
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
             ;
@@ -254,7 +260,10 @@ status_t untyped_create_process(struct invocation *inv, struct untyped *self, co
     struct process *process;
     status_t status = process_create(self, inv->thread->process->cell, (struct vspace *)vspace->object, (struct cspace *)cspace->object,
                                      (const char *)name, &process);
-    return status == OK ? invocation_give(inv, &process->object, RIGHTS_ALL, out_process) : status;
+    if (status != OK)
+        return status;
+    audit_process(AUDIT_PROCESS, inv->cspace, process, 0);
+    return invocation_give(inv, &process->object, RIGHTS_ALL, out_process);
 }
 
 status_t process_exit(struct invocation *inv, struct process *self, int32_t status)
@@ -266,9 +275,9 @@ status_t process_exit(struct invocation *inv, struct process *self, int32_t stat
 
 status_t process_kill(struct invocation *inv, struct process *self, int32_t status)
 {
-    (void)inv;
     if (self->state != PROCESS_ALIVE)
         return ERROR_ALREADY;
+    audit_process(AUDIT_KILL, inv->cspace, self, (uint64_t)(int64_t)status);
     process_end(self, EXIT_KILLED, status);
     return OK;
 }

@@ -1,6 +1,7 @@
 /* Threads: creation, waiting, ending. The waiting protocol is described in kernel/thread.h. */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/audit.h>
 #include <kernel/handler.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -378,7 +379,8 @@ status_t thread_interrupt(struct invocation *inv, struct thread *self)
 
 status_t thread_exit(struct invocation *inv, struct thread *self)
 {
-    (void)inv;
+    if (self->process->cspace != inv->cspace)
+        audit_process(AUDIT_KILL, inv->cspace, self->process, 0);
     thread_kill(self);
     return OK;
 }

@@ -7,6 +7,7 @@
  * the others, and does what is to be done on the way out.
  */
 #include <arch/arch.h>
+#include <kernel/audit.h>
 #include <kernel/handler.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
@@ -39,7 +40,7 @@ static inline bool has_right(const struct kernel_method *method, uint32_t rights
         return ERROR_WRONG_TYPE;
     if (!is_named(method, inv->op))
         return ERROR_UNKNOWN_METHOD;
-    return has_right(method, inv->rights) ? ERROR_BAD_ARGUMENT : ERROR_MISSING_RIGHT;
+    return has_right(method, inv->rights) ? ERROR_BAD_ARGUMENT : audit_denied(inv->cspace, inv->object, inv->op, inv->rights);
 }
 
 static status_t look_up(struct invocation *inv, handle_t handle)

@@ -109,3 +109,32 @@ def trace(t):
     while machine.http("/trace.bin").status != 404 and time.monotonic() < end:
         time.sleep(0.2)
     t.check(machine.http("/trace.bin").status == 404, "the recording outlived the shell")
+
+
+@scenario(cpus=(1,), timeout=120)
+def audit(t):
+    """Who gave what to whom, in words and as JSON."""
+    machine = t.boot()
+    machine.http_ready("/", timeout=60)
+    machine.expect("tsh> ", timeout=30)
+    records = json.loads(machine.http("/audit.json").text)["records"]
+    t.check(len(records) > 50, f"{len(records)} records")
+    sequences = [r["sequence"] for r in records]
+    t.check(sequences == list(range(sequences[0], sequences[0] + len(records))), "sequence numbers are not in a row")
+    made = {r["to_name"] for r in records if r["what"] == "process"}
+    t.check({"devmgr", "netd", "httpd", "tsh", "virtio-net"} <= made, f"made: {made}")
+    device = [r for r in records if r["what"] == "device"]
+    t.check({r["from_name"] for r in device} == {"devmgr"}, f"hardware was given out by {device}")
+    t.check({"memory", "interrupt", "dma"} <= {r["type"] for r in device}, f"{device}")
+    # Who may log is seen by whom init gave the log to; and nothing of it was denied.
+    given = {(r["from_name"], r["to_name"]) for r in records if r["what"] in ("give", "mint")}
+    t.check(("init", "netd") in given and ("devmgr", "virtio-net") in given, f"given: {given}")
+    t.check(not [r for r in records if r["what"] == "denied"], "something was denied at boot")
+    machine.send("audit devmgr\n")
+    machine.expect(r"devmgr \(\d+\) made (memory|interrupt|dma|ioports) \d+ of hardware", timeout=20)
+    machine.expect(r"devmgr \(\d+\) gave virtio-net \(\d+\) (memory|interrupt|dma) \d+ \(", timeout=20)
+    machine.expect("tsh> ", timeout=20)
+    machine.send("kill virtio-rng\n")
+    machine.expect("tsh> ", timeout=20)
+    machine.send("audit virtio-rng\n")
+    machine.expect(r"killed virtio-rng", timeout=20)

@@ -14,7 +14,8 @@ HANDLE_NAME = re.compile(r"[a-z][a-z0-9._-]*")
 ARCHES = ["x86_64", "aarch64", "riscv64"]
 START = ["manual", "boot"]
 RESTART = ["never", "on-failure", "always"]
-KERNEL_SOURCES = ["machine", "system", "log", "clock", "untyped", "trace"]
+KERNEL_SOURCES = ["machine", "system", "log", "clock", "untyped", "trace", "audit"]
+KERNEL_INTERFACES = {"audit": "log"}   # where it is not the source's name
 # What init itself serves.
 INIT_INTERFACES = {"supervisor": "supervisor"}
 # Names that every process finds whatever the manifest says (abi/types.toml, struct bootstrap), and init's own prefix.
@@ -269,7 +270,7 @@ class Checker:
         if owner == "kernel":
             if what not in KERNEL_SOURCES:
                 self.fail(where, f"unknown handle source \"{source}\" (kernel: {', '.join(KERNEL_SOURCES)})")
-            return Handle(name, "kernel", (what,), self.rights(rights, what, where))
+            return Handle(name, "kernel", (what,), self.rights(rights, KERNEL_INTERFACES.get(what, what), where))
         if owner == "image":
             if what and what not in self.files:
                 self.fail(where, f"\"{what}\" is not in the boot image")

@@ -10,7 +10,7 @@
 
 /* HANDLE_NONE where the manifest gave none: the command that needs it says so. */
 struct shell_handles {
-    handle_t console, supervisor, system, net, devmgr, log, machine, http, trace, cspace, untyped;
+    handle_t console, supervisor, system, net, devmgr, log, machine, http, trace, audit, cspace, untyped;
 };
 
 struct shell {
@@ -76,5 +76,6 @@ void command_kill(struct shell *shell, const struct words *words);
 void command_run_program(struct shell *shell, const struct words *words);
 void command_devices(struct shell *shell, const struct words *words);
 void command_net(struct shell *shell, const struct words *words);
+void command_audit(struct shell *shell, const struct words *words);
 void command_trace(struct shell *shell, const struct words *words);
 void command_http(struct shell *shell, const struct words *words);

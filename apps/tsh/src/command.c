@@ -108,6 +108,7 @@ static const struct command commands[] = {
     {"net", "[ping A.B.C.D|resolve NAME]", "network figures; or ask the network", 0, 2, command_net},
     {"http", "", "the web server's figures", 0, 0, command_http},
     {"trace", "[start [RECORDS]|stop|show [COUNT]|end]", "record what the kernel does; /trace.bin has it all", 0, 2, command_trace},
+    {"audit", "[NAME]", "what was done with authority: given, taken back, denied", 0, 1, command_audit},
     {"history", "", "lines typed before", 0, 0, command_history},
     {"echo", "[WORD ...]", "print the words", 0, WORDS_MAX, command_echo},
     {"clear", "", "clear the screen", 0, 0, command_clear},

@@ -77,6 +77,7 @@ int main(void)
         .machine = std_handle("machine"),
         .http = std_handle("http"),
         .trace = std_handle("trace"),
+        .audit = std_handle("audit"),
         .cspace = std_self.cspace,
         .untyped = std_self.untyped,
     };

@@ -40,6 +40,20 @@ constexpr uint32_t SLOTS_PER_PAGE = PAGE_SIZE / sizeof(struct slot); /* 64 */
 constexpr uint32_t CSPACE_PAGES_MAX = 512;
 constexpr uint32_t CSPACE_SLOTS_MAX = CSPACE_PAGES_MAX * SLOTS_PER_PAGE; /* 32768 */
 
+/* How many records of one kind a process made lately; log/audit.c. */
+struct audit_rate {
+    uint64_t since_ns;
+    uint32_t used;
+};
+
+/* What the audit log has, or is still to get, of what was done with the table; audit_lock. */
+struct audit_run {
+    struct tess_audit_record last;
+    uint64_t since_ns;
+    uint32_t repeated, left_out, denials_left_out;
+    struct audit_rate rates[2]; /* denials are [1] */
+};
+
 struct cspace {
     struct object object;
     struct spinlock lock;
@@ -47,7 +61,11 @@ struct cspace {
     _Atomic uint32_t slot_count; /* slots that exist; grows by pages */
     uint32_t used_count;         /* changed under lock */
     struct slot *free GUARDED_BY(&lock);
-    struct slot *_Atomic *pages;    /* one directory page */
+    struct slot *_Atomic *pages; /* one directory page */
+    uint64_t user_id;            /* of the first process that uses it; 0 = none yet */
+    char user_name[16];
+    bool is_first; /* the first process's */
+    struct audit_run audit;
     _Atomic uint32_t process_count; /* not ended, that use it: the last one closes it */
     _Atomic bool is_closed;         /* its process ended: nothing can be put in any more; set under the lock */
     _Atomic uint32_t clear_cursor;  /* cspace_close_step's progress; two CPUs may be at it */

@@ -1,8 +1,10 @@
 #include <httpd/snapshot.h>
+#include <httpd/text.h>
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/time.h>
 #include <tess/string.h>
+#include <tess/stub/log.h>
 #include <tess/stub/trace.h>
 
 struct snapshot {
@@ -10,9 +12,13 @@ struct snapshot {
 };
 
 static struct snapshot snapshots[SNAPSHOTS]; /* in use: mapped */
-static handle_t trace;
+static handle_t trace, audit;
 
-void snapshot_open(void) { trace = std_handle("trace"); }
+void snapshot_open(void)
+{
+    trace = std_handle("trace");
+    audit = std_handle("audit");
+}
 
 /* One buffer's records behind `part`; at most `limit`, because a busy CPU may write faster than this reads. Returns where the next
  * part begins. */
@@ -64,14 +70,77 @@ static bool trace_copy(struct snapshot *snapshot, struct http_response *out_resp
     return true;
 }
 
+/* ---- /audit.json ---- */
+
+constexpr size_t AUDIT_BYTES = 512 << 10; /* a record takes at most 600 bytes, and the log has room for 512 */
+
+static const char *const whats[] = {"?", "give", "mint", "revoke", "destroy", "device", "denied", "kill", "process", "left out"};
+
+static void audit_member(struct text *text, const struct tess_log_record *head, const struct tess_audit_record *record)
+{
+    text_format(text, "%s{\"sequence\":%llu,\"time_ns\":%llu,\"what\":\"%s\",\"count\":%u,\"from\":%llu,\"from_name\":",
+                text->data[text->length - 1] == '[' ? "" : ",", (unsigned long long)head->sequence, (unsigned long long)head->time_ns,
+                whats[record->what < sizeof whats / sizeof whats[0] ? record->what : 0], record->count, (unsigned long long)record->from);
+    text_json(text, record->from_name, sizeof record->from_name);
+    text_format(text, ",\"to\":%llu,\"to_name\":", (unsigned long long)record->to);
+    text_json(text, record->to_name, sizeof record->to_name);
+    text_format(text, ",\"type\":\"%s\",\"object\":%llu,\"rights\":%u,\"badge\":%llu,\"detail\":[%llu,%llu]}",
+                object_type_name((enum object_type)record->type), (unsigned long long)record->object, record->rights,
+                (unsigned long long)record->badge, (unsigned long long)record->detail[0], (unsigned long long)record->detail[1]);
+}
+
+static void audit_write(struct text *text)
+{
+    static uint8_t buffer[4096];
+    uint64_t cursor = 0, size = 0, lost;
+    text_string(text, "{\"records\":[");
+    for (uint32_t i = 0; i < 64; i++) { /* more than the log keeps */
+        if (tess_log_drain(audit, cursor, (uint64_t)buffer, sizeof buffer, &cursor, &size, &lost) != OK || size == 0) {
+            break;
+        }
+        for (uint64_t at = 0; at < size;) {
+            struct tess_log_record head;
+            struct tess_audit_record record;
+            memcpy(&head, buffer + at, sizeof head);
+            memcpy(&record, buffer + at + sizeof head, sizeof record);
+            audit_member(text, &head, &record);
+            at += sizeof head + ((head.size + 7u) & ~7u);
+        }
+    }
+    text_string(text, "]}\n");
+}
+
+static bool audit_copy(struct snapshot *snapshot, struct http_response *out_response)
+{
+    if (std_mapping_create(AUDIT_BYTES, 0, &snapshot->mapping) != OK) {
+        out_response->status = 500;
+        return true;
+    }
+    struct text text = {.data = snapshot->mapping.address, .size = AUDIT_BYTES};
+    audit_write(&text);
+    if (text.is_full) {
+        std_mapping_destroy(&snapshot->mapping);
+        out_response->status = 500;
+        return true;
+    }
+    *out_response = (struct http_response){.status = 200,
+                                           .content_type = "application/json",
+                                           .cache_control = "no-store",
+                                           .body = text.data,
+                                           .size = text.length,
+                                           .document = snapshot};
+    return true;
+}
+
 bool snapshot_respond(const char *path, struct http_response *out_response)
 {
-    if (strcmp(path, "/trace.bin") != 0 || trace == HANDLE_NONE) {
+    bool is_audit = strcmp(path, "/audit.json") == 0;
+    if ((is_audit ? audit : trace) == HANDLE_NONE || (!is_audit && strcmp(path, "/trace.bin") != 0)) {
         return false;
     }
     for (uint32_t i = 0; i < SNAPSHOTS; i++) {
         if (snapshots[i].mapping.address == nullptr) {
-            return trace_copy(&snapshots[i], out_response);
+            return is_audit ? audit_copy(&snapshots[i], out_response) : trace_copy(&snapshots[i], out_response);
         }
     }
     out_response->status = 500;

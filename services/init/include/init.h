@@ -56,7 +56,7 @@ struct endpoint {
 };
 
 struct init {
-    handle_t machine, system, cell, clock, clock_page, image, trace;
+    handle_t machine, system, cell, clock, clock_page, image, trace, audit;
     const uint8_t *image_base;
     uint64_t image_size;
     struct manifest manifest;

@@ -27,6 +27,7 @@ enum manifest_kernel : uint32_t {
     MANIFEST_KERNEL_CLOCK,
     MANIFEST_KERNEL_UNTYPED,
     MANIFEST_KERNEL_TRACE,
+    MANIFEST_KERNEL_AUDIT,
 };
 
 /* A run of records of one table. */

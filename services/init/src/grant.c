@@ -69,6 +69,7 @@ static handle_t kernel_source(const struct init *init, uint32_t kernel)
     case MANIFEST_KERNEL_CLOCK: return init->clock;
     case MANIFEST_KERNEL_UNTYPED: return std_self.untyped;
     case MANIFEST_KERNEL_TRACE: return init->trace;
+    case MANIFEST_KERNEL_AUDIT: return init->audit;
     default: return HANDLE_NONE;
     }
 }

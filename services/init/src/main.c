@@ -36,6 +36,7 @@ int main(void)
     init.clock = std_handle("clock");
     init.image = std_handle("image");
     init.trace = std_handle("trace");
+    init.audit = std_handle("audit");
     const char *problem = start_open(&init);
     if (problem != nullptr) {
         fail(problem);

@@ -81,7 +81,7 @@ static bool is_handle_good(const struct manifest *m, const struct manifest_handl
     }
     switch (handle->source) {
     case MANIFEST_SOURCE_ENDPOINT: return handle->target < m->header->provides.count && handle->badge != 0;
-    case MANIFEST_SOURCE_KERNEL: return handle->target <= MANIFEST_KERNEL_TRACE;
+    case MANIFEST_SOURCE_KERNEL: return handle->target <= MANIFEST_KERNEL_AUDIT;
     case MANIFEST_SOURCE_IMAGE: return handle->target == MANIFEST_NONE || is_string(m, handle->target);
     case MANIFEST_SOURCE_INIT: return handle->badge != 0;
     }

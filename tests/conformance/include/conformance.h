@@ -66,6 +66,7 @@ void fpu_tests(void);
 void device_tests(void);
 void system_tests(void);
 void trace_tests(void);
+void audit_tests(void);
 
 /* ---- Roles of child processes ---- */
 int32_t role_exhaust_handles(void);
@@ -80,5 +81,6 @@ int32_t role_unmapped(void);
 int32_t role_full(void);
 int32_t role_fpu(void);
 int32_t role_trace(void);
+int32_t role_flood(void);
 int32_t role_blocked(void);
 int32_t role_upcall(void);

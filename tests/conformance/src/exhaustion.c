@@ -206,7 +206,7 @@ static void full_untyped(void)
 static void fault_without_memory(void)
 {
     struct child child;
-    struct child_args args = {.role = "fault", .argument = "exhaust", .untyped_bytes = 40 * STD_PAGE};
+    struct child_args args = {.role = "fault", .argument = "exhaust", .untyped_bytes = 64 * STD_PAGE};
     if (!child_start(&child, &args))
         return;
     child_expect(&child, EXIT_FAULT, -1);

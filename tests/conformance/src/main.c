@@ -12,6 +12,7 @@ const struct role roles[] = {
     {"echo", role_echo},
     {"call", role_call},
     {"trace", role_trace},
+    {"flood", role_flood},
     {"full", role_full},
     {"upcall", role_upcall},
     {"fpu", role_fpu},
@@ -48,5 +49,6 @@ int main(void)
     device_tests();
     system_tests();
     trace_tests();
+    audit_tests();
     tests_finish();
 }

@@ -48,8 +48,8 @@ extern uint64_t test_seconds_max; /* one that takes longer is reported as hangin
 
 /* ---- The machine ---- */
 struct guest {
-    handle_t machine, system, cell, clock, image, clock_page, trace; /* HANDLE_NONE in a child that was not given it */
-    handle_t root;                                                   /* the untyped the program started with */
+    handle_t machine, system, cell, clock, image, clock_page, trace, audit; /* HANDLE_NONE in a child that was not given it */
+    handle_t root;                                                          /* the untyped the program started with */
     uint32_t cpu_count;
     struct tess_platform platform;
 };

@@ -56,6 +56,7 @@ bool guest_init(void)
     guest.clock = std_handle("clock");
     guest.image = std_handle("image");
     guest.trace = std_handle("trace");
+    guest.audit = std_handle("audit");
     guest.root = std_self.untyped;
     const char *role = std_arg(0);
     if (role != nullptr) {
