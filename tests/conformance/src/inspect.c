@@ -339,6 +339,31 @@ static void handled_faults(void)
     }
 }
 
+/* Beside upcall code: first, and what is not handled goes on to it; or after it, for what it does not handle. */
+static void beside_upcalls(void)
+{
+    struct watched watched;
+    struct tess_crash_record crash;
+    if (!watch(&watched, "upcall", "probe", HANDLER_FIRST))
+        return;
+    expect_event(&watched, UPCALL_PAGE, 64);
+    EXPECT_OK(answer(watched.endpoint, OK, HANDLER_PASS, 0));
+    child_expect(&watched.child, EXIT_NORMAL, 12);
+    watch_end(&watched);
+    if (!watch(&watched, "upcall", "probe", 0))
+        return;
+    child_expect(&watched.child, EXIT_NORMAL, 12); /* we were not asked */
+    watch_end(&watched);
+    if (!watch(&watched, "upcall", "native", 0)) /* without an entry for faults of native code */
+        return;
+    expect_event(&watched, UPCALL_PAGE, 8);
+    EXPECT_OK(answer(watched.endpoint, OK, HANDLER_PASS, 0));
+    child_expect(&watched.child, EXIT_FAULT, -1);
+    EXPECT_OK(tess_process_crash_info(watched.child.spawned.process, (uint64_t)&crash));
+    EXPECT(crash.pc >= NATIVE_BASE);
+    watch_end(&watched);
+}
+
 /* The registers an answer leaves are those the thread goes on with. */
 static void changed_registers(void)
 {
@@ -451,10 +476,15 @@ static void handled_by_ring(void)
 void inspect_tests(void)
 {
     static const struct test tests[] = {
-        {"inspect.registers", registers},   {"inspect.fpu_registers", fpu_registers},
-        {"inspect.space", space},           {"inspect.threads", threads},
-        {"handler.faults", handled_faults}, {"handler.changed_registers", changed_registers},
-        {"handler.gone", handler_gone},     {"handler.system_calls", handled_system_calls},
+        {"inspect.registers", registers},
+        {"inspect.fpu_registers", fpu_registers},
+        {"inspect.space", space},
+        {"inspect.threads", threads},
+        {"handler.faults", handled_faults},
+        {"handler.beside_upcalls", beside_upcalls},
+        {"handler.changed_registers", changed_registers},
+        {"handler.gone", handler_gone},
+        {"handler.system_calls", handled_system_calls},
         {"handler.ring", handled_by_ring},
     };
     tests_run(tests, ARRAY_LENGTH(tests));

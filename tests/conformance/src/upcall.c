@@ -297,6 +297,8 @@ int32_t role_upcall(void)
         return 1;
     handle_t self = std_self.thread, memory = personality.frames.memory;
     uint64_t at = (uint64_t)personality.frame, entry = personality_entry(), nowhere = NATIVE_BASE + 0x100000;
+    if (strcmp(what, "probe") == 0) /* handled by upcall code, if it is asked */
+        return personality_take(&personality, 0, self) == OK && personality_probe(personality.frame, 64) == ~0ull ? 12 : 13;
     if (strcmp(what, "scribble") == 0)
         return scribbled_on(&personality);
     status_t status = OK;
