@@ -258,6 +258,25 @@ class Refusals(unittest.TestCase):
         self.write(re.sub(r"\[method.*", "[method]\n", KERNEL, flags=re.S))
         self.refused("thing.toml", "no method")
 
+    def trace(self, event, key, text):
+        (self.root / "trace.toml").write_text('[class]\nsched = [0, ""]\n[event.switch]\nid = 1\nclass = "sched"\nthread = "who"\n' + event)
+        self.refused("trace.toml", key, text)
+
+    def test_event_that_does_not_fit(self):
+        self.trace('args = ["a: u64", "b: u32", "c: u64"]\n', "event.switch.args.c", "does not fit")
+
+    def test_event_argument_type(self):
+        self.trace('args = ["a: u16"]\n', "event.switch.args.a", "unknown type")
+
+    def test_event_class(self):
+        self.trace('args = []\n[event.other]\nid = 2\nclass = "life"\nthread = ""\nargs = []\n', "event.other.class", "unknown class")
+
+    def test_duplicate_event(self):
+        self.trace('args = []\n[event.other]\nid = 1\nclass = "sched"\nthread = ""\nargs = []\n', "event.other.id", "already that of switch")
+
+    def test_event_key(self):
+        self.trace('args = []\ncolour = 1\n', "event.switch.colour", "unknown key")
+
     def test_duplicate_error_value(self):
         path = self.root / "errors.toml"
         path.write_text(path.read_text() + 'LATE = [-1, ""]\n')
