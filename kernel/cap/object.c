@@ -5,6 +5,7 @@
 #include <arch/arch.h>
 #include <kernel/audit.h>
 #include <kernel/cell.h>
+#include <kernel/cpu_lease.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -23,6 +24,7 @@ const struct object_class *object_classes[32] = {
     [OBJECT_ENDPOINT] = &endpoint_class,   [OBJECT_RING] = &ring_class,       [OBJECT_EVENT] = &event_class,
     [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,         [OBJECT_CELL] = &cell_class,
     [OBJECT_REPLY] = &reply_class,
+    [OBJECT_CPU_LEASE] = &cpu_lease_class,
 };
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */

@@ -4,6 +4,7 @@
  */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/cpu_lease.h>
 #include <kernel/ipc.h>
 #include <kernel/sched.h>
 
@@ -107,6 +108,44 @@ static void interrupt_class_kill(struct object *object)
 
 const struct object_class interrupt_class = {.kill = interrupt_class_kill};
 
+/* Where a device's interrupts go: here, unless the CPU is leased. */
+static uint32_t target_cpu(void)
+{
+    uint32_t here = arch_cpu()->index;
+    uint64_t usable = atomic_load(&sched_usable);
+    return here >= 63 || (usable >> here & 1) != 0 ? here : (uint32_t)__builtin_ctzll(usable);
+}
+
+static bool configure(const struct interrupt *interrupt)
+{
+    return arch_irq_configure(interrupt->source, (interrupt->flags & INTERRUPT_LEVEL) != 0, (interrupt->flags & INTERRUPT_ACTIVE_LOW) != 0,
+                              interrupt->cpu);
+}
+
+/* One that comes while it is moved could get lost: each counts as fired, and its driver looks at the device and acknowledges. */
+void interrupt_move_all(uint32_t from, uint32_t to)
+{
+    spinlock_acquire(&irq_lock);
+    list_for_each (node, &interrupts) {
+        struct interrupt *interrupt = container_of(node, struct interrupt, source_node);
+        if (!interrupt->is_router || interrupt->cpu != from)
+            continue;
+        interrupt->cpu = to;
+        (void)configure(interrupt); /* masked now */
+        list_for_each (other, &interrupts) {
+            struct interrupt *sharer = container_of(other, struct interrupt, source_node);
+            if (sharer->source != interrupt->source)
+                continue;
+            sharer->is_pending = true;
+            spinlock_acquire(&sharer->object.lock);
+            sharer->is_signalled = true;
+            deliver_locked(sharer);
+            spinlock_release(&sharer->object.lock);
+        }
+    }
+    spinlock_release(&irq_lock);
+}
+
 status_t interrupt_create(struct untyped *untyped, uint32_t source, uint32_t flags, struct interrupt **out_interrupt)
 {
     if (source >= arch_irq_source_count())
@@ -121,7 +160,10 @@ status_t interrupt_create(struct untyped *untyped, uint32_t source, uint32_t fla
     spinlock_acquire(&irq_lock);
     if (!source_is_used(source)) {
         interrupt->is_pending = true; /* masked until the first ack */
-        if (!arch_irq_configure(source, (flags & INTERRUPT_LEVEL) != 0, (flags & INTERRUPT_ACTIVE_LOW) != 0, arch_cpu()->index))
+        interrupt->is_router = true;
+        interrupt->flags = flags;
+        interrupt->cpu = target_cpu();
+        if (!configure(interrupt))
             status = ERROR_NOT_FOUND;
     }
     if (status == OK) {

@@ -3,6 +3,7 @@
  * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
  */
 #include <arch/arch.h>
+#include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
 #include <kernel/invocation.h>
 #include <kernel/process.h>
@@ -15,8 +16,24 @@ static _Atomic uint64_t idle_mask[CPU_MAX / 64];
 
 bool sched_may_run_on(const struct thread *thread, uint32_t cpu)
 {
-    uint64_t affinity = peek(thread->affinity);
-    return affinity == UINT64_MAX || ((affinity >> (cpu < 63 ? cpu : 63)) & 1) != 0;
+    uint32_t leased = peek(thread->lease_cpu);
+    if (leased != 0)
+        return leased == cpu + 1;
+    uint64_t affinity = peek(thread->affinity), usable = atomic_load_explicit(&sched_usable, memory_order_relaxed);
+    if ((affinity & usable) == UINT64_MAX)
+        return true;
+    uint64_t bit = 1ull << (cpu < 63 ? cpu : 63);
+    /* Who may run on leased CPUs only runs where everybody may, until one comes back. */
+    return (usable & bit) != 0 && ((affinity & bit) != 0 || (affinity & usable) == 0);
+}
+
+static bool is_leased(uint32_t cpu) { return cpu < 63 && ((atomic_load_explicit(&sched_usable, memory_order_relaxed) >> cpu) & 1) == 0; }
+
+void sched_leased(uint32_t cpu)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* after sched_usable; idle() looks the other way round */
+    atomic_fetch_and(&idle_mask[cpu / 64], ~(1ull << (cpu % 64)));
+    smp_kick(cpu);
 }
 
 static bool is_idle(uint32_t cpu) { return (atomic_load_explicit(&idle_mask[cpu / 64], memory_order_relaxed) >> (cpu % 64)) & 1; }
@@ -207,7 +224,8 @@ static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
         return admit(cpu, thread, was_running);
     }
     if (!(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND))) {
-        upcall_interrupt(thread);
+        if (pending & THREAD_PENDING_INTERRUPT)
+            upcall_interrupt(thread);
         return true;
     }
     if (pending & THREAD_PENDING_KILL) {
@@ -286,6 +304,8 @@ static void clean_up_and_keep_up(struct cpu *cpu)
     _Atomic uint64_t *mask = &idle_mask[cpu->index / 64];
     stats->idle_since_ns = arch_time_ns();
     atomic_fetch_or(mask, bit); /* sequentially consistent: then look at the queues once more */
+    if (is_leased(cpu->index))
+        atomic_fetch_and(mask, ~bit);
     smp_tlb_idle_begin();
     trace_running(cpu, nullptr);
     while (peek(cpu->run_queue->count) == 0 && cpu->run_queue->handoff == nullptr) {
@@ -388,6 +408,8 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
         uint64_t ticks = slice_ticks(queue, thread);
         if (!is_armed(cpu, ticks))
             arm_slice(cpu, ticks);
+    } else if (is_leased(cpu->index)) {
+        cpu->timer_queue->slice_end_ns = UINT64_MAX; /* not even the one that nobody needs */
     }
     timer_program();
     cpu->exit_work = left | (cpu->exit_work & EXIT_TRACE);
@@ -419,6 +441,8 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     if (thread != nullptr && !admit(cpu, thread, true))
         thread = nullptr;
     bool must_stop = queue->must_give_way || peek(queue->is_used_up);
+    if (thread != nullptr && peek(thread->policy) == SCHED_IDLE && peek(queue->fair.running.weight) != 0)
+        must_stop = true; /* of the idle class, on a fair place: it changed its class, or was handed the place */
     if (thread != nullptr && (must_stop || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index))) {
         if (peek(queue->count) != 0 || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
             trace_why(cpu, TRACE_WHY_GIVES_WAY);

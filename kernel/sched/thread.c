@@ -2,6 +2,7 @@
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
+#include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
@@ -39,6 +40,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     thread->weight = THREAD_WEIGHT_DEFAULT;
     thread->latency = SCHED_LATENCY_NORMAL;
     list_node_init(&thread->run_node);
+    list_node_init(&thread->lease_node);
     park_new(thread);
     atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
     thread->timer.fire = thread_timeout;
@@ -308,6 +310,8 @@ void thread_finish(struct thread *thread)
         waiter_end(caller, ERROR_PEER_DIED, nullptr, 0);
     trace_thread_ended(arch_cpu(), thread->object.id, (uint32_t)thread->process->object.id);
     peekable_set(thread->is_finished, true);
+    atomic_thread_fence(memory_order_seq_cst); /* cpu_lease_bind() binds first and then looks whether it is finished */
+    cpu_lease_thread_gone(thread);
     process_thread_finished(thread->process, thread);
     object_watches_notify(&thread->object);
     object_put(&thread->object); /* the life reference */
@@ -440,5 +444,6 @@ status_t thread_set_sched(struct invocation *inv, struct thread *self, uint32_t 
     peekable_set(self->policy, (uint8_t)policy); /* two setters: the last one counts, value by value */
     peekable_set(self->weight, weight);
     peekable_set(self->latency, (uint8_t)latency);
+    kick_if_running(self); /* it may have left the fair class */
     return OK;
 }

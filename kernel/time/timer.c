@@ -2,6 +2,7 @@
 #include <arch/arch.h>
 #include <kernel/sched.h>
 #include <kernel/timer.h>
+#include <kernel/vspace.h>
 
 static struct timer *first_timer(struct timer_queue *queue)
 {
@@ -15,7 +16,7 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns)
     struct timer_queue *queue = cpu->timer_queue;
     spinlock_acquire(&queue->lock);
     timer->deadline_ns = deadline_ns;
-    timer->cpu = cpu->index;
+    peekable_set(timer->cpu, cpu->index);
     timer->is_armed = true;
     tree_insert(&queue->timers, &timer->node);
     cpu->exit_work |= EXIT_TIMER;
@@ -24,9 +25,16 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns)
 
 bool timer_cancel(struct timer *timer)
 {
-    /* Whoever calls owns the timer's next arming, so timer->cpu is stable. */
-    struct timer_queue *queue = cpus[timer->cpu]->timer_queue;
-    spinlock_acquire(&queue->lock);
+    /* Whoever calls owns the timer's next arming; only a lease may move it to another CPU meanwhile. */
+    struct timer_queue *queue;
+    for (;;) {
+        uint32_t cpu = peek(timer->cpu);
+        queue = cpus[cpu]->timer_queue;
+        spinlock_acquire(&queue->lock);
+        if (__builtin_expect(timer->cpu == cpu, true))
+            break;
+        spinlock_release(&queue->lock);
+    }
     bool was_armed = timer->is_armed;
     if (was_armed) {
         tree_remove(&queue->timers, &timer->node);
@@ -34,6 +42,25 @@ bool timer_cancel(struct timer *timer)
     }
     spinlock_release(&queue->lock);
     return was_armed;
+}
+
+/* Both queues at once, under the callers' one lock: nobody else holds two. A timer whose CPU is `to` is in its queue. */
+void timer_move_all(uint32_t from, uint32_t to) NO_THREAD_SAFETY
+{
+    struct timer_queue *source = cpus[from]->timer_queue, *target = cpus[to]->timer_queue;
+    spinlock_acquire(&source->lock);
+    spinlock_acquire(&target->lock);
+    for (struct timer *timer; (timer = first_timer(source)) != nullptr;) {
+        tree_remove(&source->timers, &timer->node);
+        peekable_set(timer->cpu, to);
+        tree_insert(&target->timers, &timer->node);
+    }
+    spinlock_release(&target->lock);
+    spinlock_release(&source->lock);
+    if (cpus[to] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_TIMER;
+    else
+        smp_kick(to); /* it looks at its timers on the way out */
 }
 
 void timer_expire(void)

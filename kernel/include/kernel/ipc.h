@@ -38,6 +38,8 @@ struct interrupt {
     bool is_linked;               /* on its source's list; that lock */
     bool is_pending;              /* fired and not acknowledged; that lock */
     bool is_signalled;            /* not yet seen by a waiter */
+    bool is_router;               /* its source was configured through it: flags, cpu; that lock */
+    uint32_t flags, cpu;
     struct wait_queue waiters;
 };
 
@@ -285,7 +287,8 @@ void ring_pump(struct ring *ring);
 bool object_has_ended(struct object *object);
 /* A watch was added: an interrupt that fired before must reach it. */
 void interrupt_recheck(struct interrupt *interrupt);
-void interrupt_fire(uint32_t source); /* irq_device */
+void interrupt_fire(uint32_t source);                /* irq_device */
+void interrupt_move_all(uint32_t from, uint32_t to); /* cpu_lease.c */
 
 void event_signal(struct event *event, uint64_t bits);
 

@@ -7,6 +7,7 @@
 
 constexpr uint32_t SCHED_SLICE_NS = 4'000'000; /* of a thread of the middle latency class, while others wait */
 
+void sched_leased(uint32_t cpu); /* sched_usable says so now: who is not bound leaves the CPU */
 bool sched_may_run_on(const struct thread *thread, uint32_t cpu);
 void sched_ready(struct thread *thread);     /* its wait ended: here when nobody else waits here, else on the best CPU */
 void sched_spread(struct thread *thread);    /* it starts or resumes: on an idle CPU if there is one */

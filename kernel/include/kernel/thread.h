@@ -18,7 +18,13 @@ struct memory;
 struct ring;
 
 enum wait_state : uint8_t { WAIT_NONE, WAIT_BLOCKED, WAIT_WOKEN };
-enum : uint32_t { THREAD_PENDING_KILL = 1, THREAD_PENDING_SUSPEND = 2, THREAD_PENDING_INTERRUPT = 4, THREAD_PENDING_EVENT = 8 };
+enum : uint32_t {
+    THREAD_PENDING_KILL = 1,
+    THREAD_PENDING_SUSPEND = 2,
+    THREAD_PENDING_INTERRUPT = 4,
+    THREAD_PENDING_EVENT = 8,
+    THREAD_PENDING_LEASED = 16 /* never a hand-over by the short way */
+};
 
 constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 
@@ -90,13 +96,16 @@ struct thread {
     bool was_killed;      /* process->lock: process_end told it */
     _Atomic uint32_t cpu; /* runs or last ran on */
     _Atomic bool is_running;
-    struct eevdf_entity fair;     /* its place in a run queue, or its lag; that queue's lock, or who is about to enqueue it */
-    struct list_node run_node;    /* run queue, idle class; its lock */
-    uint32_t queued_on;           /* CPU + 1, 0: in no run queue; that queue's lock, peek() */
-    uint32_t counted;             /* with which weight it counts in its cell's load while it waits; 0: idle class; that lock */
-    uint32_t weight;              /* these three: peek(), counted when it next joins a queue */
-    uint8_t policy;               /* SCHED_* */
-    uint8_t latency;              /* class */
+    struct eevdf_entity fair;  /* its place in a run queue, or its lag; that queue's lock, or who is about to enqueue it */
+    struct list_node run_node; /* run queue, idle class; its lock */
+    uint32_t queued_on;        /* CPU + 1, 0: in no run queue; that queue's lock, peek() */
+    uint32_t counted;          /* with which weight it counts in its cell's load while it waits; 0: idle class; that lock */
+    uint32_t weight;           /* these three: peek(), counted when it next joins a queue */
+    uint8_t policy;            /* SCHED_* */
+    uint8_t latency;           /* class */
+    struct cpu_lease *lease;   /* bound to; this and its node: sched/cpu_lease.c's lock */
+    struct list_node lease_node;
+    uint32_t lease_cpu;           /* that CPU + 1; 0: none; peek() */
     uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest); peek() */
     uint64_t run_start, cpu_time; /* counter ticks */
     void *fpu;                    /* save area, or nullptr: no FPU */

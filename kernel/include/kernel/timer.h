@@ -22,5 +22,6 @@ struct timer_queue {
 void timer_arm(struct timer *timer, uint64_t deadline_ns); /* on this CPU's queue; must not be armed */
 /* True when it was armed and now is not; false: never armed, or fire() ran or is running. */
 bool timer_cancel(struct timer *timer);
+void timer_move_all(uint32_t from, uint32_t to); /* cpu_lease.c */
 void timer_expire(void);  /* irq_timer */
 void timer_program(void); /* at kernel exit: next deadline or slice end */

@@ -54,6 +54,8 @@ bool samples_make(struct samples *samples)
     EXPECT_OK(tess_untyped_create_memory(untyped, 4 * STD_PAGE, 0, &of[OBJECT_MEMORY]));
     EXPECT_OK(tess_untyped_create_endpoint(untyped, &of[OBJECT_ENDPOINT]));
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));
+    if (guest.cpu_count > 1)
+        EXPECT_OK(tess_untyped_create_cpu_lease(untyped, guest.cell, guest.cpu_count - 1, &of[OBJECT_CPU_LEASE]));
     EXPECT_OK(tess_untyped_create_cell(untyped, guest.cell, 1, (const uint8_t[16]){"sample"}, &of[OBJECT_CELL]));
     EXPECT_OK(tess_machine_interrupt(guest.machine, untyped, guest.platform.irq_source_count - 1, 0, &of[OBJECT_INTERRUPT]));
     EXPECT_OK(tess_machine_dma(guest.machine, untyped, 0, &of[OBJECT_DMA]));
@@ -67,6 +69,7 @@ void samples_drop(struct samples *samples)
         if (type == OBJECT_MEMORY || type == OBJECT_ENDPOINT || (type >= OBJECT_EVENT && type <= OBJECT_DMA) || type == OBJECT_IOPORTS)
             std_handle_delete(samples->of[type]);
     std_handle_delete(samples->of[OBJECT_CELL]);
+    std_handle_delete(samples->of[OBJECT_CPU_LEASE]);
     std_ring_close(&samples->ring);
     child_end(&samples->child);
 }
@@ -266,7 +269,7 @@ static void bad_handle_arguments(void)
         return;
     for (uint32_t m = 0; m < method_count; m++)
         for (uint32_t i = 0; i < methods[m].argument_count; i++)
-            if (methods[m].arguments[i].kind == ARGUMENT_HANDLE)
+            if (methods[m].arguments[i].kind == ARGUMENT_HANDLE && samples.of[methods[m].interface] != HANDLE_NONE)
                 bad_handle_argument(&methods[m], &methods[m].arguments[i]);
     samples_drop(&samples);
 }

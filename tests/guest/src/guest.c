@@ -142,8 +142,9 @@ void account_begin(struct account *account)
     while (account->system.dying_count != 0 && time_now_ns() < end);
 }
 
-static const char *const type_names[32] = {"none",  "untyped",   "cspace", "memory", "vspace", "process", "thread",  "endpoint", "ring",
-                                           "event", "interrupt", "dma",    "log",    "clock",  "machine", "ioports", "system",   "cell"};
+static const char *const type_names[32] = {"none",     "untyped", "cspace", "memory",    "vspace", "process",  "thread",
+                                           "endpoint", "ring",    "event",  "interrupt", "dma",    "log",      "clock",
+                                           "machine",  "ioports", "system", "cell",      "sched",  "cpu_lease"};
 
 static bool account_is_same(const struct account *a, const struct account *b)
 {
