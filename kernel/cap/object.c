@@ -19,12 +19,13 @@ static _Atomic uint64_t next_id = 2; /* 1 is the root untyped */
 static _Atomic uint64_t reap_count;  /* objects between their last reference and their release */
 
 const struct object_class *object_classes[32] = {
-    [OBJECT_UNTYPED] = &untyped_class,     [OBJECT_CSPACE] = &cspace_class,   [OBJECT_MEMORY] = &memory_class,
-    [OBJECT_VSPACE] = &vspace_class,       [OBJECT_PROCESS] = &process_class, [OBJECT_THREAD] = &thread_class,
-    [OBJECT_ENDPOINT] = &endpoint_class,   [OBJECT_RING] = &ring_class,       [OBJECT_EVENT] = &event_class,
-    [OBJECT_INTERRUPT] = &interrupt_class, [OBJECT_DMA] = &dma_class,         [OBJECT_CELL] = &cell_class,
-    [OBJECT_REPLY] = &reply_class,
-    [OBJECT_CPU_LEASE] = &cpu_lease_class,
+    [OBJECT_UNTYPED] = &untyped_class,   [OBJECT_CSPACE] = &cspace_class,
+    [OBJECT_MEMORY] = &memory_class,     [OBJECT_VSPACE] = &vspace_class,
+    [OBJECT_PROCESS] = &process_class,   [OBJECT_THREAD] = &thread_class,
+    [OBJECT_ENDPOINT] = &endpoint_class, [OBJECT_RING] = &ring_class,
+    [OBJECT_EVENT] = &event_class,       [OBJECT_INTERRUPT] = &interrupt_class,
+    [OBJECT_DMA] = &dma_class,           [OBJECT_CELL] = &cell_class,
+    [OBJECT_REPLY] = &reply_class,       [OBJECT_CPU_LEASE] = &cpu_lease_class,
 };
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */
