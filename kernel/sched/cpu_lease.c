@@ -61,7 +61,13 @@ static void cpu_lease_class_kill(struct object *object)
         atomic_fetch_or(&sched_usable, 1ull << lease->cpu);
     lease->is_held = false;
     spinlock_release(&lease_lock);
-    smp_kick(lease->cpu); /* it counts as idle again, or its threads wait for a slice */
+    /* It counts as idle again; and those that would have nothing but this CPU go back to it. */
+    uint64_t usable = atomic_load(&sched_usable);
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (cpus[i] == arch_cpu())
+            arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+        else if (atomic_load(&cpus[i]->is_online) && (usable >> (i < 63 ? i : 63) & 1) != 0)
+            smp_kick(i);
 }
 
 const struct object_class cpu_lease_class = {.kill = cpu_lease_class_kill};
