@@ -1,5 +1,5 @@
 # The front door: `make help`. The work is done by Meson and by the scripts in tools/.
-export ARCH CPUS MEM HTTP_PORT HEADLESS ICOUNT NET CMDLINE ACCEL ONLY JOBS SOAK MINUTES
+export MUTATE FAST ARCH CPUS MEM HTTP_PORT HEADLESS ICOUNT NET CMDLINE ACCEL ONLY JOBS SOAK MINUTES
 export SOURCE_DATE_EPOCH ?= 0
 ARCHES := x86_64 aarch64 riscv64
 # One architecture where one is meant (make run), all where none is named (make test).
@@ -8,7 +8,7 @@ ALL := $(or $(ARCH),$(ARCHES))
 PYTHON := python3 -B
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench compare soak lint fmt docs image build host debug setup clean
+.PHONY: help run test bench compare soak proof lint fmt docs image build host debug setup clean
 
 ## make run      build and boot; the page is at http://localhost:8080/
 ##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
@@ -28,6 +28,11 @@ soak:
 	@$(PYTHON) tools/setup --for run $(ALL)
 	@$(PYTHON) tools/build $(ALL)
 	@$(PYTHON) tools/soak $(ALL)
+
+## make proof    model checking of the kernel's source with CBMC, minutes to an hour; ONLY=regex; MUTATE=1: does it find seeded mistakes
+proof:
+	@$(PYTHON) tools/setup --for build
+	@$(PYTHON) tools/prove
 
 ## make bench    instructions of the kernel's paths, to build/bench.json; ARCH=...
 bench:

@@ -7,11 +7,13 @@
 #include <kernel/audit.h>
 #include <kernel/process.h>
 
+constexpr uint64_t OP_RESERVED = 1 << 23; /* means nothing, so nobody may set it */
+
 bool message_is_valid(uint64_t op)
 {
     uint32_t words = op_words(op), handles = op_handles(op);
     return words <= MESSAGE_WORDS && handles <= MESSAGE_HANDLES && (handles == 0 || words <= MESSAGE_HANDLE_WORD) &&
-           (op_move_mask(op) >> handles) == 0;
+           (op_move_mask(op) >> handles) == 0 && (op & OP_RESERVED) == 0;
 }
 
 status_t message_transfer_handles(uint64_t op, const uint64_t in[4], struct cspace *from, struct cspace *to, uint64_t out[4])

@@ -137,9 +137,17 @@ static void wrong_use(void)
     EXPECT_STATUS(call(endpoint, 1, DEADLINE_NOW, &answer), ERROR_WOULD_BLOCK);
     EXPECT_STATUS(call(endpoint, 1, time_after_ns(2 * NS_PER_MS), &answer), ERROR_TIMED_OUT);
     /* Malformed messages. */
-    static const uint64_t bad[] = {13ull << 16, 15ull << 16, 9ull << 16 | 1ull << 20, 5ull << 20,
-                                   7ull << 20,  1ull << 24,  1ull << 20 | 2ull << 24, 1ull << 29,
-                                   1ull << 31,  1ull << 40};
+    static const uint64_t bad[] = {13ull << 16,
+                                   15ull << 16,
+                                   9ull << 16 | 1ull << 20,
+                                   5ull << 20,
+                                   7ull << 20,
+                                   1ull << 24,
+                                   1ull << 20 | 2ull << 24,
+                                   1ull << 29,
+                                   1ull << 31,
+                                   1ull << 40,
+                                   1ull << 23};
     for (uint32_t i = 0; i < ARRAY_LENGTH(bad); i++) {
         uint64_t words[12] = {};
         EXPECT_STATUS(raw_call(op_make(INTERFACE_TEST, 1, 0, 0, 0) | bad[i], endpoint, DEADLINE_NOW, words), ERROR_BAD_ARGUMENT);

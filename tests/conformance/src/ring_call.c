@@ -329,6 +329,9 @@ static void handles_back(void)
     caller = (struct caller){.handle = endpoint, .word = 1, .deadline = patience()};
     thread_start(&thread, calls, &caller);
     struct tess_completion completion = take();
+    /* A move mask beyond the handles is refused before anything happens. */
+    struct tess_call malformed = {.words = {4}, .reply_words = 1, .reply_handles = 1, .reply_move_mask = 2};
+    EXPECT_STATUS(std_ring_reply(&ring, completion.cookie, OK, &malformed), ERROR_BAD_ARGUMENT);
     struct tess_call call = {.words = {4, [8] = ~0ull}, .reply_words = 1, .reply_handles = 1};
     EXPECT_STATUS(std_ring_reply(&ring, completion.cookie, OK, &call), ERROR_BAD_HANDLE);
     thread_join(&thread);
