@@ -11,8 +11,6 @@
 #include <kernel/process.h>
 #include <kernel/untyped.h>
 
-static uint32_t generation_of(const struct slot *slot) { return (uint32_t)(atomic_load_explicit(&slot->name, memory_order_relaxed) >> 32); }
-
 status_t cspace_refusal(struct cspace *cspace, handle_t handle)
 {
     if ((uint32_t)handle >= atomic_load_explicit(&cspace->slot_count, memory_order_acquire))
@@ -96,23 +94,18 @@ static status_t slot_take(struct cspace *cspace, struct slot **out_slot)
 static inline void slot_push(struct cspace *cspace, struct slot *slot) REQUIRES(&cspace->lock)
 {
     cspace->used_count--;
-    if (generation_of(slot) != 0) { /* 0: wrapped, the slot retires */
+    if (slot_generation(slot) != 0) { /* 0: wrapped, the slot retires */
         slot->node.child = (struct derivation_node *)cspace->free;
         cspace->free = slot;
     }
 }
 
-static void slot_give_back(struct slot *slot)
+void slot_give_back(struct slot *slot)
 {
     struct cspace *cspace = slot->cspace;
     spinlock_acquire(&cspace->lock);
     slot_push(cspace, slot);
     spinlock_release(&cspace->lock);
-}
-
-static bool slot_holds(const struct slot *slot, const struct object *object, uint32_t generation)
-{
-    return atomic_load_explicit(&slot->object, memory_order_relaxed) == object && generation_of(slot) == generation;
 }
 
 /* What emptying a slot leaves to do once no lock is held. */
@@ -212,6 +205,7 @@ static status_t slot_drop(struct slot *slot, struct object *object, uint32_t gen
         badge = atomic_load_explicit(&parent->badge, memory_order_relaxed);
     atomic_store_explicit(&slot->rights, rights, memory_order_relaxed);
     atomic_store_explicit(&slot->badge, badge, memory_order_relaxed);
+    slot->inherit = INHERIT_DEFAULT;
     if (badge != nullptr)
         badge->handles++;
     if (object->type == OBJECT_ENDPOINT && (rights & RIGHT_OWNER) != 0)

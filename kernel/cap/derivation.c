@@ -29,6 +29,20 @@ void derivation_insert(struct derivation_node *parent, struct derivation_node *n
     parent->child = node;
 }
 
+void derivation_insert_after(struct derivation_node *sibling, struct derivation_node *node)
+{
+    struct derivation_node *next = sibling->next;
+    node->child = nullptr;
+    node->prev = sibling;
+    node->next = next;
+    sibling->next = node;
+    /* Behind the last one the parent's first child knows the last by its prev. */
+    if (is_tagged(next))
+        untag(next)->child->prev = node;
+    else
+        next->prev = node;
+}
+
 void derivation_remove(struct derivation_node *node)
 {
     bool is_first = is_tagged(node->prev->next);

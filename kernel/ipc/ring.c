@@ -265,7 +265,7 @@ static bool ring_class_destroy(struct object *object)
     if (ring->table_page != 0)
         untyped_page_free(untyped, OBJECT_RING, ring->table_page);
     if (ring->memory != nullptr) {
-        memory_unpin(ring->memory);
+        memory_unpin(ring->memory, 0, ring->page_count);
         object_put(&ring->memory->object);
     }
     if (ring->cspace != nullptr)
@@ -354,7 +354,7 @@ status_t untyped_create_ring(struct invocation *inv, struct untyped *self, const
     struct ring *ring;
     status = object_create(self, OBJECT_RING, sizeof(struct ring), (void **)&ring);
     if (status != OK) {
-        memory_unpin(object);
+        memory_unpin(object, 0, pages);
         return status;
     }
     object_get(&object->object);

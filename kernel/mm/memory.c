@@ -32,6 +32,13 @@ static paddr_t *page_place(struct memory *memory, uint64_t index, bool allocate)
     return place;
 }
 
+paddr_t *memory_places_locked(struct memory *memory, uint64_t index, bool allocate, uint64_t *out_count)
+{
+    uint64_t in_node = memory->depth == 0 ? MEMORY_INLINE_PAGES : 512;
+    *out_count = in_node - index % in_node;
+    return page_place(memory, index, allocate);
+}
+
 status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate, paddr_t *out_page)
 {
     if (memory->kind != MEMORY_KIND_ANONYMOUS) {
@@ -47,6 +54,7 @@ status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate
         status_t status = untyped_page_alloc(memory->object.untyped, OBJECT_MEMORY, place);
         if (status != OK)
             return status;
+        memory_page_begin(*place);
         memory->committed_pages++;
     }
     *out_page = *place;
@@ -148,24 +156,6 @@ status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, pad
     return status;
 }
 
-status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)
-{
-    spinlock_acquire(&memory->lock);
-    status_t status =
-        memory->kind == MEMORY_KIND_DEVICE || memory->kind == MEMORY_KIND_FIXED ? ERROR_BAD_ARGUMENT : commit_range(memory, first, count);
-    if (status == OK)
-        memory->pin_count++;
-    spinlock_release(&memory->lock);
-    return status;
-}
-
-void memory_unpin(struct memory *memory)
-{
-    spinlock_acquire(&memory->lock);
-    memory->pin_count--;
-    spinlock_release(&memory->lock);
-}
-
 /* Frees pages [*cursor..) of the radix tree below `place`, at most *budget of them; true when all are gone. */
 static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uint32_t *budget)
 {
@@ -180,7 +170,10 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
     if (*budget == 0)
         return false;
     (*budget)--;
-    untyped_page_free(memory->object.untyped, OBJECT_MEMORY, *place);
+    if (level == 0)
+        memory_page_release(memory, *place);
+    else
+        untyped_page_free(memory->object.untyped, OBJECT_MEMORY, *place);
     *place = 0;
     return true;
 }
@@ -261,7 +254,15 @@ static status_t copy(struct invocation *inv, struct memory *self, uint64_t offse
             return status;
         spinlock_acquire(&self->lock);
         paddr_t page;
-        status = memory_page_locked(self, offset >> PAGE_SHIFT, is_write, &page);
+        status = is_write ? memory_page_writable_locked(self, offset >> PAGE_SHIFT, &page)
+                          : memory_page_locked(self, offset >> PAGE_SHIFT, false, &page);
+        if (status == ERROR_RESTART) {
+            spinlock_release(&self->lock);
+            status = memory_unshare(self, offset >> PAGE_SHIFT);
+            if (status != OK)
+                return status;
+            continue;
+        }
         if (status == OK) {
             uint8_t *data = (uint8_t *)phys_to_virt(page) + (offset & (PAGE_SIZE - 1));
             if (is_write) {
@@ -309,10 +310,8 @@ status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t off
     if (self->kind != MEMORY_KIND_ANONYMOUS)
         return self->kind == MEMORY_KIND_RUN ? OK : ERROR_UNSUPPORTED;
     uint64_t first = offset >> PAGE_SHIFT, last = (offset + size) >> PAGE_SHIFT;
-    for (uint64_t i = first; i < last; i += 64) {
-        spinlock_acquire(&self->lock);
-        status_t status = commit_range(self, i, min_u64((uint64_t)64, last - i));
-        spinlock_release(&self->lock);
+    for (uint64_t i = first; i < last; i++) {
+        status_t status = memory_commit_page(self, i);
         if (status != OK)
             return status;
     }

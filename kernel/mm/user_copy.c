@@ -8,7 +8,7 @@
 
 static status_t copy_part(struct vspace *vspace, vaddr_t address, void *kernel, uint64_t size, uint32_t access)
 {
-    for (uint32_t attempt = 0; attempt < 4; attempt++) {
+    for (uint32_t attempt = 0; attempt < 4;) {
         spinlock_acquire(&vspace->lock);
         paddr_t page;
         uint32_t prot;
@@ -25,8 +25,14 @@ static status_t copy_part(struct vspace *vspace, vaddr_t address, void *kernel, 
         if (is_mapped)
             return OK;
         status_t status = vspace_fault(vspace, address, access);
+        if (status == ERROR_RESTART) {
+            smp_poll();
+            arch_cpu_relax();
+            continue;
+        }
         if (status != OK)
             return status;
+        attempt++;
     }
     return ERROR_BAD_ADDRESS;
 }

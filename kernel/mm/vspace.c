@@ -7,35 +7,9 @@
 #include <kernel/audit.h>
 #include <kernel/page_table.h>
 #include <kernel/process.h>
+#include <kernel/region.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
-
-static bool region_less(const struct tree_node *a, const struct tree_node *b)
-{
-    return container_of(a, struct region, tree_node)->start < container_of(b, struct region, tree_node)->start;
-}
-
-/* The first region that ends above `address`. */
-static struct region *region_at_or_after(struct vspace *vspace, vaddr_t address) REQUIRES(&vspace->lock)
-{
-    struct region *found = nullptr;
-    for (struct tree_node *node = vspace->regions.root; node != nullptr;) {
-        struct region *region = container_of(node, struct region, tree_node);
-        if (region->end > address) {
-            found = region;
-            node = node->left;
-        } else {
-            node = node->right;
-        }
-    }
-    return found;
-}
-
-static struct region *region_next(struct region *region)
-{
-    struct tree_node *next = tree_next(&region->tree_node);
-    return next != nullptr ? container_of(next, struct region, tree_node) : nullptr;
-}
 
 status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace)
 {
@@ -58,51 +32,13 @@ status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace)
     return OK;
 }
 
-static void remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
-{
-    paddr_t tables = 0;
-    /* Tables that go may be cached by walkers, which an invalidation by address need not reach (RISC-V Privileged 4.2.1). */
-    if (page_table_unmap(vspace->root, start, end, &tables) || tables != 0)
-        tlb_shootdown(vspace, start, tables != 0 ? SHOOTDOWN_ALL : (end - start) >> PAGE_SHIFT);
-    page_table_free_list(vspace->object.untyped, tables);
-}
-
-/* The scratch page goes when nothing can show it any more: after remove_translations() of the last orphaned region. */
+/* The scratch page goes when nothing can show it any more: after region_remove_translations() of the last orphaned region. */
 static void scratch_release(struct vspace *vspace) REQUIRES(&vspace->lock)
 {
     if (vspace->orphan_count == 0 && vspace->scratch != 0) {
         untyped_page_free(vspace->object.untyped, OBJECT_VSPACE, vspace->scratch);
         vspace->scratch = 0;
     }
-}
-
-static struct region *region_alloc(struct vspace *vspace)
-{
-    struct region *region = untyped_cell_alloc(vspace->object.untyped, OBJECT_VSPACE, sizeof(struct region));
-    if (region != nullptr)
-        region->vspace = vspace;
-    return region;
-}
-
-static void region_free(struct vspace *vspace, struct region *region)
-{
-    untyped_cell_free(vspace->object.untyped, OBJECT_VSPACE, region, sizeof(struct region));
-}
-
-/* Unlinks the region from tree and memory; the caller has removed translations and frees the cell and the reference. */
-static struct memory *region_unlink(struct vspace *vspace, struct region *region) REQUIRES(&vspace->lock)
-{
-    struct memory *memory = region->memory;
-    if (memory != nullptr) {
-        spinlock_acquire(&memory->lock);
-        list_remove(&region->memory_node);
-        spinlock_release(&memory->lock);
-    } else {
-        vspace->orphan_count--;
-    }
-    tree_remove(&vspace->regions, &region->tree_node);
-    vspace->mapped_pages -= (region->end - region->start) >> PAGE_SHIFT;
-    return memory;
 }
 
 static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->lock)
@@ -117,7 +53,7 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
 }
 
 status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address, bool is_fixed,
-                           uint32_t prot, uint32_t max_prot, vaddr_t *out_address)
+                           uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address)
 {
     struct region *region = region_alloc(vspace);
     if (region == nullptr)
@@ -152,6 +88,7 @@ status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_
             region->offset_pages = offset >> PAGE_SHIFT;
             region->prot = prot;
             region->max_prot = max_prot;
+            region->inherit = (uint8_t)inherit;
             region->link_number = ++memory->link_count;
             list_push_back(&memory->regions, &region->memory_node);
             object_get(&memory->object);
@@ -169,50 +106,26 @@ status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_
     return status;
 }
 
-/* Cuts `region` at `at` so that a region boundary lies there; `spare` becomes the upper part. */
-static void region_split(struct vspace *vspace, struct region *region, vaddr_t at, struct region *spare) REQUIRES(&vspace->lock)
+status_t vspace_map_orphan(struct vspace *vspace, const struct region *model)
 {
-    *spare = *region;
-    spare->start = at;
-    spare->offset_pages = region->offset_pages + ((at - region->start) >> PAGE_SHIFT);
-    if (region->memory != nullptr) {
-        spinlock_acquire(&region->memory->lock);
-        region->end = at;
-        list_push_back(&region->memory->regions, &spare->memory_node);
-        object_get(&region->memory->object);
-        spinlock_release(&region->memory->lock);
-    } else {
-        region->end = at;
+    struct region *region = region_alloc(vspace);
+    if (region == nullptr)
+        return ERROR_NO_MEMORY;
+    *region = *model;
+    region->vspace = vspace;
+    region->memory = nullptr;
+    spinlock_acquire(&vspace->lock);
+    struct region *next = region_at_or_after(vspace, region->start);
+    status_t status = vspace->is_destroyed ? ERROR_STALE_HANDLE : next != nullptr && next->start < region->end ? ERROR_BUSY : OK;
+    if (status == OK) {
+        tree_insert(&vspace->regions, &region->tree_node);
+        vspace->mapped_pages += (region->end - region->start) >> PAGE_SHIFT;
         vspace->orphan_count++;
     }
-    tree_insert(&vspace->regions, &spare->tree_node);
-}
-
-/* Makes region boundaries at start and end with the two spare cells; clears the ones it used. */
-static void split_at_edges(struct vspace *vspace, vaddr_t start, vaddr_t end, struct region *spares[2]) REQUIRES(&vspace->lock)
-{
-    vaddr_t edges[2] = {start, end};
-    for (uint32_t i = 0; i < 2; i++) {
-        struct region *region = region_at_or_after(vspace, edges[i]);
-        if (region != nullptr && region->start < edges[i]) {
-            region_split(vspace, region, edges[i], spares[i]);
-            spares[i] = nullptr;
-        }
-    }
-}
-
-static bool spares_alloc(struct vspace *vspace, struct region *spares[2])
-{
-    spares[0] = region_alloc(vspace);
-    spares[1] = region_alloc(vspace);
-    return spares[0] != nullptr && spares[1] != nullptr;
-}
-
-static void spares_free(struct vspace *vspace, struct region *spares[2])
-{
-    for (uint32_t i = 0; i < 2; i++)
-        if (spares[i] != nullptr)
-            region_free(vspace, spares[i]);
+    spinlock_release(&vspace->lock);
+    if (status != OK)
+        region_free(vspace, region);
+    return status;
 }
 
 static bool is_user_range(uint64_t address, uint64_t size)
@@ -235,12 +148,12 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
     /* The common case, one whole region, needs no spare cells and so cannot fail for memory. */
     if (first == nullptr || first->start != address || first->end != end) {
         spinlock_release(&self->lock);
-        if (!spares_alloc(self, spares)) {
-            spares_free(self, spares);
+        if (!region_spares_alloc(self, spares)) {
+            region_spares_free(self, spares);
             return ERROR_NO_MEMORY;
         }
         spinlock_acquire(&self->lock);
-        split_at_edges(self, address, end, spares);
+        region_split_at_edges(self, address, end, spares);
         first = region_at_or_after(self, address);
     }
     for (struct region *region = first; region != nullptr && region->start < end;) {
@@ -251,7 +164,7 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
         region = next;
     }
     if (dead != nullptr) {
-        remove_translations(self, address, end);
+        region_remove_translations(self, address, end);
         scratch_release(self);
     }
     spinlock_release(&self->lock);
@@ -262,139 +175,7 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
             object_put(&region->memory->object);
         region_free(self, region);
     }
-    spares_free(self, spares);
-    return OK;
-}
-
-status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access)
-{
-    if (address < PAGE_SIZE || address >= USER_TOP)
-        return ERROR_BAD_ADDRESS;
-    status_t status = ERROR_BAD_ADDRESS;
-    spinlock_acquire(&vspace->lock);
-    struct region *region = region_at_or_after(vspace, address);
-    if (region != nullptr && region->start <= address && (region->prot & access) == access) {
-        vaddr_t va = address & ~(PAGE_SIZE - 1);
-        paddr_t page = 0;
-        uint32_t prot = region->prot | PROT_USER;
-        struct memory *memory = region->memory;
-        if (memory != nullptr) {
-            spinlock_acquire(&memory->lock);
-            status = memory_page_locked(memory, region->offset_pages + ((va - region->start) >> PAGE_SHIFT), true, &page);
-            if (memory->kind == MEMORY_KIND_DEVICE)
-                prot |= PROT_DEVICE;
-            if (status == OK)
-                status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
-            spinlock_release(&memory->lock);
-        } else {
-            status = vspace->scratch != 0 ? OK : untyped_page_alloc(vspace->object.untyped, OBJECT_VSPACE, &vspace->scratch);
-            if (status == OK)
-                status = page_table_map(vspace->root, vspace->object.untyped, va, vspace->scratch, prot);
-        }
-        if (status == ERROR_ALREADY) /* another CPU was first, or this CPU's TLB held an older, narrower entry */
-            status = OK, arch_tlb_flush_page_local(va);
-    }
-    spinlock_release(&vspace->lock);
-    return status;
-}
-
-/* Takes one region of the memory away under the vspace's lock; false when the list is empty. */
-static bool orphan_one(struct memory *memory)
-{
-    spinlock_acquire(&memory->lock);
-    struct list_node *node = list_first(&memory->regions);
-    if (node == nullptr) {
-        spinlock_release(&memory->lock);
-        return false;
-    }
-    struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
-    spinlock_release(&memory->lock);
-    /* vspace stays readable for this kernel entry; its lock decides whether the region still is what it was. */
-    spinlock_acquire(&vspace->lock);
-    spinlock_acquire(&memory->lock);
-    struct region *region = nullptr;
-    node = list_first(&memory->regions);
-    if (node != nullptr && container_of(node, struct region, memory_node)->vspace == vspace) {
-        region = container_of(node, struct region, memory_node);
-        list_remove(&region->memory_node);
-        region->memory = nullptr;
-        vspace->orphan_count++;
-    }
-    spinlock_release(&memory->lock);
-    if (region != nullptr)
-        remove_translations(vspace, region->start, region->end);
-    spinlock_release(&vspace->lock);
-    if (region != nullptr)
-        object_put(&memory->object);
-    return true;
-}
-
-void vspace_orphan_regions(struct memory *memory)
-{
-    while (orphan_one(memory))
-        ;
-}
-
-status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
-{
-    /* Pages are pulled out of the object first, so that no fault can map them again; then out of every mapping; then freed. */
-    for (uint64_t done = 0; done < count;) {
-        paddr_t pages[32];
-        uint32_t held = 0;
-        uint64_t begin = first + done;
-        spinlock_acquire(&memory->lock);
-        if (memory->pin_count != 0) {
-            spinlock_release(&memory->lock);
-            return ERROR_BUSY;
-        }
-        while (done < count && held < 32) {
-            uint64_t missing = memory_pages_missing_locked(memory, first + done);
-            if (missing != 0) {
-                done += min_u64(missing, count - done);
-                continue;
-            }
-            paddr_t page;
-            if (memory_page_locked(memory, first + done, false, &page) == OK) {
-                pages[held++] = page;
-                memory_page_forget_locked(memory, first + done);
-            }
-            done++;
-        }
-        uint64_t end = first + done, last_link = memory->link_count;
-        spinlock_release(&memory->lock);
-        if (held == 0)
-            continue;
-        /* Every region that may map part of [begin, end): those linked up to now, in the order of their numbers, whatever is
-         * unmapped or split meanwhile. One linked later can only map fresh pages. */
-        for (uint64_t seen = 0;;) {
-            spinlock_acquire(&memory->lock);
-            struct region *next = nullptr;
-            list_for_each (node, &memory->regions) {
-                struct region *region = container_of(node, struct region, memory_node);
-                if (region->link_number > seen && region->link_number <= last_link &&
-                    (next == nullptr || region->link_number < next->link_number))
-                    next = region;
-            }
-            struct vspace *vspace = next != nullptr ? next->vspace : nullptr;
-            seen = next != nullptr ? next->link_number : seen;
-            spinlock_release(&memory->lock);
-            if (vspace == nullptr)
-                break;
-            spinlock_acquire(&vspace->lock);
-            for (struct tree_node *t = tree_first(&vspace->regions); t != nullptr; t = tree_next(t)) {
-                struct region *region = container_of(t, struct region, tree_node);
-                uint64_t region_pages = (region->end - region->start) >> PAGE_SHIFT;
-                if (region->memory != memory || region->offset_pages >= end || region->offset_pages + region_pages <= begin)
-                    continue;
-                uint64_t from = max_u64(begin, region->offset_pages), to = min_u64(end, region->offset_pages + region_pages);
-                remove_translations(vspace, region->start + ((from - region->offset_pages) << PAGE_SHIFT),
-                                    region->start + ((to - region->offset_pages) << PAGE_SHIFT));
-            }
-            spinlock_release(&vspace->lock);
-        }
-        for (uint32_t i = 0; i < held; i++)
-            untyped_page_free(memory->object.untyped, OBJECT_MEMORY, pages[i]);
-    }
+    region_spares_free(self, spares);
     return OK;
 }
 
@@ -410,7 +191,7 @@ static void vspace_kill(struct object *object)
         struct memory *memory = nullptr;
         if (region != nullptr) {
             memory = region_unlink(vspace, region);
-            remove_translations(vspace, region->start, region->end);
+            region_remove_translations(vspace, region->start, region->end);
         }
         spinlock_release(&vspace->lock);
         if (region == nullptr)
@@ -481,8 +262,8 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
     struct memory *object = (struct memory *)memory->object;
     uint32_t prot;
     uint64_t end;
-    if (!prot_of_flags(flags, MAP_FIXED, &prot) || ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) ||
-        end > object->size_pages << PAGE_SHIFT)
+    if (!prot_of_flags(flags, MAP_FIXED | MAP_INHERIT_DROP, &prot) || ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 ||
+        ckd_add(&end, offset, size) || end > object->size_pages << PAGE_SHIFT)
         return ERROR_BAD_ARGUMENT;
     if (address != 0 ? !is_user_range(address, size) : (size > USER_TOP || (flags & MAP_FIXED)))
         return ERROR_BAD_ARGUMENT;
@@ -492,9 +273,24 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
         max_prot &= ~(uint32_t)PROT_WRITE;
     if (object->kind == MEMORY_KIND_DEVICE)
         max_prot &= ~(uint32_t)PROT_EXEC;
+    uint32_t inherit = (flags & MAP_INHERIT_DROP) / MAP_INHERIT_SHARE;
+    if (inherit == INHERIT_COPY && object->kind == MEMORY_KIND_DEVICE)
+        return ERROR_BAD_ARGUMENT;
     if ((prot & ~max_prot) != 0)
         return audit_denied(inv->cspace, &object->object, inv->op, memory->rights);
-    return vspace_map_memory(self, object, offset, size, address, (flags & MAP_FIXED) != 0, prot, max_prot, out_address);
+    return vspace_map_memory(self, object, offset, size, address, (flags & MAP_FIXED) != 0, prot, max_prot, inherit, out_address);
+}
+
+/* Pages that others may hold become writable one by one, when they are written to (mm/share.c). */
+static bool set_prot(struct vspace *vspace, struct region *region, uint32_t prot) REQUIRES(&vspace->lock)
+{
+    region->prot = prot;
+    if (region->memory != nullptr) {
+        spinlock_acquire(&region->memory->lock);
+        prot &= region->memory->may_share ? ~(uint32_t)PROT_WRITE : UINT32_MAX;
+        spinlock_release(&region->memory->lock);
+    }
+    return page_table_protect(vspace->root, region->start, region->end, prot | PROT_USER);
 }
 
 status_t vspace_protect(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size, uint32_t flags)
@@ -504,12 +300,13 @@ status_t vspace_protect(struct invocation *inv, struct vspace *self, uint64_t ad
     if (!is_user_range(address, size) || !prot_of_flags(flags, 0, &prot))
         return ERROR_BAD_ARGUMENT;
     struct region *spares[2];
-    if (!spares_alloc(self, spares)) {
-        spares_free(self, spares);
+    if (!region_spares_alloc(self, spares)) {
+        region_spares_free(self, spares);
         return ERROR_NO_MEMORY;
     }
     status_t status = OK;
     vaddr_t end = address + size, expected = address;
+    bool is_changed = false;
     spinlock_acquire(&self->lock);
     struct region *region = region_at_or_after(self, address);
     for (; region != nullptr && expected < end && status == OK; region = region_next(region)) {
@@ -522,14 +319,45 @@ status_t vspace_protect(struct invocation *inv, struct vspace *self, uint64_t ad
     if (status == OK && expected < end)
         status = ERROR_NOT_FOUND;
     if (status == OK) {
-        split_at_edges(self, address, end, spares);
+        region_split_at_edges(self, address, end, spares);
         for (region = region_at_or_after(self, address); region != nullptr && region->start < end; region = region_next(region))
-            region->prot = prot;
-        if (page_table_protect(self->root, address, end, prot | PROT_USER))
+            is_changed |= set_prot(self, region, prot);
+        if (is_changed)
             tlb_shootdown(self, address, size >> PAGE_SHIFT);
     }
     spinlock_release(&self->lock);
-    spares_free(self, spares);
+    region_spares_free(self, spares);
+    return status;
+}
+
+status_t vspace_set_inherit(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size, uint32_t inherit)
+{
+    (void)inv;
+    if (!is_user_range(address, size) || inherit > INHERIT_DROP)
+        return ERROR_BAD_ARGUMENT;
+    struct region *spares[2];
+    if (!region_spares_alloc(self, spares)) {
+        region_spares_free(self, spares);
+        return ERROR_NO_MEMORY;
+    }
+    status_t status = OK;
+    vaddr_t end = address + size, expected = address;
+    spinlock_acquire(&self->lock);
+    struct region *region = region_at_or_after(self, address);
+    for (; region != nullptr && expected < end && region->start <= expected; region = region_next(region)) {
+        if (inherit == INHERIT_COPY && region->memory != nullptr && region->memory->kind == MEMORY_KIND_DEVICE)
+            status = ERROR_UNSUPPORTED;
+        expected = region->end;
+    }
+    if (expected < end)
+        status = ERROR_NOT_FOUND;
+    if (status == OK) {
+        region_split_at_edges(self, address, end, spares);
+        for (region = region_at_or_after(self, address); region != nullptr && region->start < end; region = region_next(region))
+            region->inherit = (uint8_t)inherit;
+    }
+    spinlock_release(&self->lock);
+    region_spares_free(self, spares);
     return status;
 }
 

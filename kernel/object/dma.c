@@ -74,7 +74,7 @@ static void guard_end(struct dma *dma, bool has_pins)
 
 static void run_release(struct dma *dma, struct dma_run *run)
 {
-    memory_unpin(run->memory);
+    memory_unpin(run->memory, run->first, run->count_pages);
     object_put(&run->memory->object);
     untyped_cell_free(dma->object.untyped, OBJECT_DMA, run, sizeof(struct dma_run));
 }
@@ -140,7 +140,7 @@ status_t dma_map(struct invocation *inv, struct dma *self, const struct cap *mem
         return status;
     }
     object_get(&object->object);
-    *run = (struct dma_run){.memory = object, .count_pages = size >> PAGE_SHIFT};
+    *run = (struct dma_run){.memory = object, .first = offset >> PAGE_SHIFT, .count_pages = size >> PAGE_SHIFT};
     spinlock_acquire(&object->lock);
     for (uint64_t i = 0; i < run->count_pages && status == OK; i++) {
         paddr_t page;

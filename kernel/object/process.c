@@ -111,13 +111,13 @@ bool object_has_ended(struct object *object)
     return object->type == OBJECT_ENDPOINT && atomic_load(&((struct endpoint *)object)->owner_count) == 0;
 }
 
-static struct thread *take_unkilled(struct process *process)
+static struct thread *take_unkilled(struct process *process, const struct thread *but)
 {
     struct thread *found = nullptr;
     spinlock_acquire(&process->lock);
     list_for_each (node, &process->threads) {
         struct thread *thread = container_of(node, struct thread, process_node);
-        if (!thread->was_killed) {
+        if (!thread->was_killed && thread != but) {
             thread->was_killed = true;
             object_get(&thread->object);
             found = thread;
@@ -142,7 +142,7 @@ void process_end(struct process *process, uint32_t cause, int32_t status)
     }
     spinlock_release(&process->lock);
     /* One by one without the lock: a thread may wait in this very process's queue. */
-    for (struct thread *thread; is_first && (thread = take_unkilled(process)) != nullptr;) {
+    for (struct thread *thread; is_first && (thread = take_unkilled(process, nullptr)) != nullptr;) {
         thread_kill(thread);
         object_put(&thread->object);
     }
@@ -150,10 +150,20 @@ void process_end(struct process *process, uint32_t cause, int32_t status)
         finish(process);
 }
 
+void process_end_siblings(struct process *process, struct thread *but)
+{
+    for (struct thread *thread; (thread = take_unkilled(process, but)) != nullptr;) {
+        thread_kill(thread);
+        object_put(&thread->object);
+    }
+}
+
 void process_thread_finished(struct process *process, struct thread *thread)
 {
     spinlock_acquire(&process->lock);
     list_remove(&thread->process_node);
+    if (process->exec_thread == thread)
+        process->exec_thread = nullptr;
     process->thread_count--;
     process->cpu_ns += arch_counter_ns(thread->cpu_time);
     /* One that never ran (its creation failed) leaves a process without threads as it was. */

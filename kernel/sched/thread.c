@@ -2,6 +2,7 @@
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
+#include <kernel/clone.h>
 #include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
 #include <kernel/ipc.h>
@@ -26,7 +27,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     struct thread *thread;
     status = object_create(untyped, OBJECT_THREAD, sizeof(struct thread), (void **)&thread);
     if (status != OK) {
-        memory_unpin(message);
+        memory_unpin(message, offset >> PAGE_SHIFT, 1);
         return status;
     }
     spinlock_acquire(&message->lock);
@@ -35,6 +36,7 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     spinlock_release(&message->lock);
     object_get(&message->object);
     thread->message_memory = message;
+    thread->message_index = offset >> PAGE_SHIFT;
     thread->message = phys_to_virt(page);
     thread->affinity = UINT64_MAX;
     thread->weight = THREAD_WEIGHT_DEFAULT;
@@ -56,6 +58,8 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
         spinlock_acquire(&process->lock);
         if (process->state != PROCESS_ALIVE) {
             status = ERROR_PEER_DIED;
+        } else if (process->exec_thread != nullptr) {
+            status = ERROR_BUSY;
         } else {
             object_get(&process->object);
             thread->process = process;
@@ -85,11 +89,12 @@ static void thread_class_kill(struct object *object)
 static bool thread_class_destroy(struct object *object)
 {
     struct thread *thread = thread_from_object(object);
+    clone_work_end(thread);
     if (thread->fpu != nullptr)
         untyped_cell_free(object->untyped, OBJECT_THREAD, thread->fpu, arch_fpu_size());
     upcall_release(thread);
     handler_event_release(thread);
-    memory_unpin(thread->message_memory);
+    memory_unpin(thread->message_memory, thread->message_index, 1);
     object_put(&thread->message_memory->object);
     if (thread->process != nullptr)
         object_put(&thread->process->object);
@@ -258,12 +263,20 @@ static void unpark(struct thread *thread)
 
 bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls)
 {
+    struct arch_frame frame;
+    arch_frame_init(&frame, pc, sp, arg0, arg1, tls);
+    return thread_start_with(thread, &frame, tls);
+}
+
+bool thread_start_with(struct thread *thread, const struct arch_frame *frame, uint64_t tls)
+{
     /* The frame is whole before is_started lets thread_resume() run it. */
     spinlock_acquire(&thread->lock);
     bool was_started = thread->is_started;
     if (!was_started) {
-        arch_frame_init(&thread->frame, pc, sp, arg0, arg1, tls);
-        arch_frame_set_upcall_address(&thread->frame, thread->upcall_address);
+        thread->frame = *frame;
+        if (thread->upcall_address != 0)
+            arch_frame_set_upcall_address(&thread->frame, thread->upcall_address);
         thread->tls = tls;
         thread->is_started = true;
     }

@@ -192,11 +192,12 @@ static inline status_t run(struct invocation *inv)
     return status == ERROR_NO_MEMORY && !inv->is_committed && is_hopeful ? ERROR_RESTART : status;
 }
 
-/* Long work: others first, interrupts are taken on the way out, and then the call is made again. */
+/* Long work: others first, interrupts are taken on the way out, and then the call is made again. A clone has its time slice. */
 [[clang::noinline]] static struct thread *leave_again(struct thread *current, uint64_t op)
 {
     arch_frame_rewind_syscall(&current->frame, op);
-    sched_yield();
+    if (current->clone_work == nullptr)
+        sched_yield();
     return sched_exit();
 }
 
@@ -271,7 +272,7 @@ static void fault_unresolved(struct thread *current, const struct fault *fault)
     status_t status = vspace_fault(current->process->vspace, fault->address, access);
     if (status == ERROR_NO_MEMORY && is_hopeful) {
         sched_yield();
-    } else if (status != OK) {
+    } else if (status != OK && status != ERROR_RESTART) {
         struct fault end = *fault;
         end.kind = status == ERROR_NO_MEMORY ? FAULT_NO_MEMORY : fault->kind;
         fault_unresolved(current, &end);
@@ -288,7 +289,7 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
     if (fault->kind == FAULT_PAGE) {
         uint32_t access = fault->is_execute ? PROT_EXEC : fault->is_write ? PROT_WRITE : PROT_READ;
         status_t status = vspace_fault(current->process->vspace, fault->address, access);
-        if (status == OK)
+        if (status == OK || status == ERROR_RESTART)
             return leave(cpu, current);
         if (status == ERROR_NO_MEMORY)
             return fault_without_memory(current, fault, access);

@@ -165,15 +165,15 @@ struct thread *kernel_foreign_syscall(struct thread *current)
 
 /* ---- Set-up ---- */
 
-static void unpin(struct memory *memory)
+static void unpin(struct memory *memory, uint64_t index)
 {
     if (memory != nullptr) {
-        memory_unpin(memory);
+        memory_unpin(memory, index, 1);
         object_put(&memory->object);
     }
 }
 
-void upcall_release(struct thread *thread) { unpin(thread->upcall_memory); }
+void upcall_release(struct thread *thread) { unpin(thread->upcall_memory, thread->upcall_index); }
 
 /* On itself, or on a thread that nobody can start meanwhile. */
 static void set_locked(struct thread *thread, struct tess_upcall_frame *frame, uint64_t address, uint64_t entry, uint64_t fault_entry)
@@ -206,19 +206,58 @@ status_t thread_set_upcall(struct invocation *inv, struct thread *self, const st
     spinlock_release(&object->lock);
     object_get(&object->object);
     struct memory *old = object; /* what is to be let go */
+    uint64_t old_index = offset >> PAGE_SHIFT;
     bool is_own = self == inv->thread;
     spinlock_acquire(&self->lock);
     if (status == OK && !is_own && self->is_started)
         status = ERROR_BUSY;
     if (status == OK) {
         old = self->upcall_memory;
+        old_index = self->upcall_index;
         self->upcall_memory = object;
+        self->upcall_index = offset >> PAGE_SHIFT;
         set_locked(self, (struct tess_upcall_frame *)((uint8_t *)phys_to_virt(page) + (offset & (PAGE_SIZE - 1))), address, entry,
                    fault_entry);
     }
     spinlock_release(&self->lock);
     if (status == OK && is_own)
         arch_upcall_address_load(&self->frame);
-    unpin(old);
+    unpin(old, old_index);
     return status;
+}
+
+status_t upcall_clone(struct thread *thread, const struct thread *from, struct memory *memory)
+{
+    uint64_t index = from->upcall_index;
+    status_t status = memory_pin(memory, index, 1);
+    if (status != OK)
+        return status;
+    paddr_t page = 0;
+    spinlock_acquire(&memory->lock);
+    status = memory_page_locked(memory, index, false, &page); /* there: it is pinned */
+    spinlock_release(&memory->lock);
+    if (status != OK) {
+        memory_unpin(memory, index, 1);
+        return status;
+    }
+    object_get(&memory->object);
+    spinlock_acquire(&thread->lock);
+    thread->upcall_memory = memory;
+    thread->upcall_index = index;
+    set_locked(thread, (struct tess_upcall_frame *)((uint8_t *)phys_to_virt(page) + ((uintptr_t)from->upcall & (PAGE_SIZE - 1))),
+               from->upcall_address, from->upcall_entry, from->upcall_fault_entry);
+    spinlock_release(&thread->lock);
+    return OK;
+}
+
+void upcall_reset(struct thread *thread)
+{
+    spinlock_acquire(&thread->lock);
+    struct memory *old = thread->upcall_memory;
+    thread->upcall = nullptr;
+    thread->upcall_memory = nullptr;
+    thread->upcall_entry = thread->upcall_fault_entry = thread->upcall_address = 0;
+    thread->native_limit = 0;
+    spinlock_release(&thread->lock);
+    unpin(old, thread->upcall_index);
 }

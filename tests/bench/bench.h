@@ -13,7 +13,7 @@ struct bench {
 };
 
 extern const struct bench bench_call_reply, bench_event_wake, bench_futex_wake, bench_ring_nop, bench_ring_null, bench_thread,
-    bench_process, bench_upcall;
+    bench_process, bench_process_clone, bench_upcall;
 
 /* Ends everything with a message unless OK. */
 void bench_must(status_t status, const char *what);

@@ -135,3 +135,43 @@ static void process_run(uint32_t count)
 }
 
 const struct bench bench_process = {.name = "process", .count = 10, .prepare = process_prepare, .run = process_run};
+
+/* ---- Clone: of this program with 1 MiB touched; the clone's first act is to end, the parent waits for that ---- */
+
+constexpr uint64_t TOUCHED_SIZE = 1 << 20;
+
+static uint8_t *touched;
+
+static void clone_prepare(void)
+{
+    void *pages;
+    bench_must(std_pages_alloc(TOUCHED_SIZE, &pages), "pages");
+    touched = pages;
+}
+
+static void clone_before(void)
+{
+    for (uint64_t i = 0; i < TOUCHED_SIZE; i += STD_PAGE) {
+        touched[i]++;
+    }
+}
+
+static void clone_run(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        handle_t process;
+        uint32_t cause;
+        int32_t status;
+        bench_must(tess_process_clone(std_self.process, std_self.untyped, 0, 0, 0, 0, 0, HANDLE_NONE, 0, &process, DEADLINE_INFINITE),
+                   "process.clone");
+        if (process == HANDLE_NONE) {
+            bench_must(tess_process_exit(std_self.process, CHILD_STATUS), "process.exit");
+        }
+        bench_must(tess_process_wait(process, &cause, &status, DEADLINE_INFINITE), "process.wait");
+        bench_check(cause == EXIT_NORMAL && status == CHILD_STATUS, "the clone ended otherwise");
+        bench_must(tess_cspace_delete(std_self.cspace, process), "cspace.delete");
+    }
+}
+
+const struct bench bench_process_clone = {
+    .name = "process_clone", .count = 1, .prepare = clone_prepare, .before = clone_before, .run = clone_run};

@@ -27,7 +27,7 @@ struct slot {
     _Atomic uint64_t name;         /* the handle; of an empty slot the next one, with the index of its neighbour (SLOT_EMPTY) */
     struct badge *_Atomic badge;
     _Atomic uint32_t rights;
-    uint32_t reserved;
+    uint32_t inherit; /* INHERIT_*, HANDLE_*; object->lock */
     struct derivation_node node; /* node.child links free slots */
     struct cspace *cspace;
 };
@@ -130,6 +130,17 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
 [[nodiscard]] status_t cspace_remove(struct cspace *cspace, handle_t handle);
 /* Copies or moves a looked-up handle into another table (messages, cspace.copy/move). */
 [[nodiscard]] status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to, bool is_move, handle_t *out_handle);
+static inline uint32_t slot_generation(const struct slot *slot)
+{
+    return (uint32_t)(atomic_load_explicit(&slot->name, memory_order_relaxed) >> 32);
+}
+/* Exact under the object's lock. */
+static inline bool slot_holds(const struct slot *slot, const struct object *object, uint32_t generation)
+{
+    return atomic_load_explicit(&slot->object, memory_order_relaxed) == object && slot_generation(slot) == generation;
+}
+/* An empty slot that was counted as used goes to its table's free list. */
+void slot_give_back(struct slot *slot);
 /* Empties the table; nothing can be inserted any more. A bounded number of slots; true when something is left. */
 bool cspace_close_step(struct cspace *cspace);
 /* Removes handles of the object: all derived from `slot`, or all when nullptr. Bounded; true when something is left. */
@@ -140,4 +151,5 @@ void badge_release(struct badge *badge);
 
 void derivation_init_root(struct derivation_node *root);
 void derivation_insert(struct derivation_node *parent, struct derivation_node *node);
+void derivation_insert_after(struct derivation_node *sibling, struct derivation_node *node); /* as a child of the same parent */
 void derivation_remove(struct derivation_node *node); /* its children become its parent's */

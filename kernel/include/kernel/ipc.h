@@ -134,7 +134,7 @@ struct reply {
 struct dma_run {
     struct memory *memory;
     paddr_t address;
-    uint64_t count_pages;
+    uint64_t first, count_pages;
     struct list_node node;
 };
 struct dma {

@@ -1,6 +1,7 @@
 /* The memory object: a run of pages, and who maps it. */
 #pragma once
 #include <kernel/object.h>
+#include <kernel/page.h>
 
 struct region;
 
@@ -22,11 +23,14 @@ struct memory {
     bool has_futexes; /* somebody waited for a word of it once; set once, peek() */
     uint8_t depth;    /* radix levels above the inline array; 0 = inline */
     uint64_t size_pages;
-    paddr_t run; /* RUN, FIXED, DEVICE */
+    uint64_t source_id; /* of the memory this was cloned from; 0 = none */
+    paddr_t run;        /* RUN, FIXED, DEVICE */
     uint64_t committed_pages GUARDED_BY(&lock);
-    uint32_t pin_count GUARDED_BY(&lock);  /* > 0: no page may go away before destroy */
-    struct list regions GUARDED_BY(&lock); /* struct region, memory_node */
-    uint64_t link_count GUARDED_BY(&lock); /* regions linked so far */
+    bool may_share GUARDED_BY(&lock);                  /* it was cloned or is a clone: a page may have other holders (mm/share.c) */
+    uint64_t pin_count GUARDED_BY(&lock);              /* sum over its pages */
+    uint64_t seal_first, seal_count GUARDED_BY(&lock); /* pages that nobody may map or write now; count 0 = none */
+    struct list regions GUARDED_BY(&lock);             /* struct region, memory_node */
+    uint64_t link_count GUARDED_BY(&lock);             /* regions linked so far */
     union {
         paddr_t pages[MEMORY_INLINE_PAGES]; /* 0 = not there yet */
         paddr_t root;                       /* radix node: 512 entries */
@@ -44,6 +48,36 @@ extern const struct object_class memory_class;
 uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
 /* Forgets a page that is there (its frame becomes the caller's). */
 void memory_page_forget_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
-/* Commits [first, first + count) and forbids decommit until memory_unpin. */
+/* The place of page `index` and how many follow it in the same node; nullptr when the node is missing (and `allocate` did not help). */
+paddr_t *memory_places_locked(struct memory *memory, uint64_t index, bool allocate, uint64_t *out_count) REQUIRES(&memory->lock);
+
+/* mm/share.c */
+static inline void memory_page_begin(paddr_t page)
+{
+    atomic_store_explicit(&page_of(page)->holders, 1, memory_order_relaxed);
+    page_of(page)->pin_count = 0;
+}
+static inline bool memory_is_sealed_locked(const struct memory *memory, uint64_t index) REQUIRES(&memory->lock)
+{
+    return index - memory->seal_first < memory->seal_count;
+}
+static inline bool memory_page_is_shared_locked(const struct memory *memory, paddr_t page) REQUIRES(&memory->lock)
+{
+    return memory->may_share && atomic_load_explicit(&page_of(page)->holders, memory_order_acquire) != 1;
+}
+/* The page for the kernel to write to, allocated when missing. RESTART: shared or sealed; release the lock, memory_unshare(), again. */
+[[nodiscard]] status_t memory_page_writable_locked(struct memory *memory, uint64_t index, paddr_t *out_page) REQUIRES(&memory->lock);
+/* The page is this memory's own then, if it is there. No lock held; waits for a seal. */
+[[nodiscard]] status_t memory_unshare(struct memory *memory, uint64_t index);
+/* The same under the lock, for a page that is there and has no translations left. */
+[[nodiscard]] status_t memory_break_locked(struct memory *memory, uint64_t index, paddr_t *out_page) REQUIRES(&memory->lock);
+/* Gives up a page that was taken out of its place. */
+void memory_page_release(struct memory *memory, paddr_t page);
+/* There and the memory's own. */
+[[nodiscard]] status_t memory_commit_page(struct memory *memory, uint64_t index);
+/* Commits [first, first + count); they stay as they are until memory_unpin with the same range. */
 [[nodiscard]] status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count);
-void memory_unpin(struct memory *memory);
+void memory_unpin(struct memory *memory, uint64_t first, uint64_t count);
+/* Gives `clone`, which nobody else sees yet, pages [first, first + count) of the source; *cursor counts from 0. RESTART: some are left.
+ * Shared, if both are charged to one untyped and the page is not pinned, else copied. */
+[[nodiscard]] status_t memory_clone_step(struct memory *source, struct memory *clone, uint64_t first, uint64_t count, uint64_t *cursor);

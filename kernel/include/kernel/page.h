@@ -14,10 +14,16 @@ enum page_state : uint8_t { PAGE_RESERVED, PAGE_FREE, PAGE_USED, PAGE_SLAB, PAGE
 constexpr uint32_t PAGE_ORDER_MAX = 18; /* 1 GiB */
 
 struct page {
-    struct list_node node;   /* free list, or the slab's list */
-    struct untyped *untyped; /* PAGE_SLAB */
-    uint8_t state;           /* enum page_state; who has the page may change it, a neighbour peek()s whether it is free */
-    uint8_t order;           /* of a free or allocated block, in its first page */
+    struct list_node node; /* free list, or the slab's list */
+    union {
+        struct untyped *untyped;      /* PAGE_SLAB */
+        struct {                      /* a page of an anonymous memory (mm/share.c) */
+            _Atomic uint32_t holders; /* memories that hold it; above 1 it is shared, and read-only wherever it is mapped */
+            uint32_t pin_count;       /* lock of its only holder: a pinned page is never shared */
+        };
+    };
+    uint8_t state; /* enum page_state; who has the page may change it, a neighbour peek()s whether it is free */
+    uint8_t order; /* of a free or allocated block, in its first page */
     uint8_t slab_class;
     bool is_ram;        /* reserved or not */
     uint16_t slab_free; /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */

@@ -30,6 +30,8 @@ struct process {
     struct endpoint *handler; /* counted; nullptr = nobody */
     uint32_t handler_rights, handler_flags;
     struct badge handler_badge; /* its value only */
+    struct thread *exec_thread GUARDED_BY(&lock); /* in process.exec: no new threads; nullptr = none */
+    uint32_t exec_slot;         /* exec_thread: slots below are done */
     bool is_needed;             /* the first process: the system ends with it */
 };
 
@@ -41,6 +43,8 @@ extern struct spinlock process_all_lock;
                                       const char name[16], struct process **out_process);
 /* Ends it: the first cause counts. Its threads end when they next would run. */
 void process_end(struct process *process, uint32_t cause, int32_t status);
+/* process.exec: every thread but `but` is told to end. */
+void process_end_siblings(struct process *process, struct thread *but);
 void process_thread_finished(struct process *process, struct thread *thread);
 /* The process with this id, or with the smallest above it, counted; nullptr when there is none. */
 struct process *process_find(uint64_t id, bool is_exact);

@@ -16,6 +16,7 @@
 struct process;
 struct memory;
 struct ring;
+struct clone_work;
 
 enum wait_state : uint8_t { WAIT_NONE, WAIT_BLOCKED, WAIT_WOKEN };
 enum : uint32_t {
@@ -62,7 +63,8 @@ struct thread {
     uint64_t upcall_address;  /* where user code sees the frame */
     _Atomic uint32_t pending; /* THREAD_PENDING_* */
     uint64_t upcall_fault_entry;
-    struct memory *upcall_memory; /* counted, pinned */
+    struct memory *upcall_memory; /* counted; its page upcall_index is pinned */
+    uint64_t upcall_index;
     struct thread_event *event;   /* kernel/handler.h; kept from the first one on */
     bool is_in_event;             /* lock; the frame is a call's, its own is in `event` */
 
@@ -83,7 +85,8 @@ struct thread {
 
     /* Messages. */
     struct tess_message_page *message; /* direct-map address of the pinned page */
-    struct memory *message_memory;     /* counted, pinned */
+    struct memory *message_memory;     /* counted; its page message_index is pinned */
+    uint64_t message_index;
     struct debt owed;                  /* the call this thread is to answer; its lock: `lock` */
     struct debt *awaits;               /* where the reply is owed that this thread waits for; nullptr: none, or nobody took the call */
     uint64_t call_op, call_badge;      /* of the message it waits to have taken: op with rights << 32 */
@@ -110,7 +113,8 @@ struct thread {
     uint64_t run_start, cpu_time; /* counter ticks */
     void *fpu;                    /* save area, or nullptr: no FPU */
 
-    struct process *process; /* counted */
+    struct process *process;       /* counted */
+    struct clone_work *clone_work; /* a clone that its call has not finished (clone.h); nullptr = none */
     struct list_node process_node;
     uint64_t tls;
     uint64_t memory_wait_until_ns; /* how long it may wait for memory on its way back; syscall/syscall.c */
@@ -183,5 +187,7 @@ void wait_queue_end(struct wait_queue *queue, status_t status);
                                      uint32_t flags, struct thread **out_thread);
 /* False when it was started before: nothing changed. */
 bool thread_start_at(struct thread *thread, uint64_t pc, uint64_t sp, uint64_t arg0, uint64_t arg1, uint64_t tls);
+/* The same with all registers. */
+bool thread_start_with(struct thread *thread, const struct arch_frame *frame, uint64_t tls);
 void thread_kill(struct thread *thread);   /* asynchronous: it ends when it next would run */
 void thread_finish(struct thread *thread); /* by the scheduler: the thread will never run again */

@@ -24,4 +24,8 @@ void upcall_interrupt(struct thread *thread);
 bool upcall_mark_interrupt(struct thread *thread);
 /* The thread's native code waits for something that an interrupt shall not end. */
 bool upcall_is_masked(struct thread *thread);
+/* process.clone: a thread that was not started gets the upcall set-up of another, with the frame at the same place of `memory`. */
+[[nodiscard]] status_t upcall_clone(struct thread *thread, const struct thread *from, struct memory *memory);
+/* process.exec: the current thread has none any more. */
+void upcall_reset(struct thread *thread);
 void upcall_release(struct thread *thread); /* the thread is destroyed */

@@ -15,6 +15,7 @@ struct region {
     uint64_t link_number;  /* order of linking to memory->regions; parts of a split region share it */
     uint64_t offset_pages;
     uint32_t prot, max_prot; /* PROT_* */
+    uint8_t inherit;         /* INHERIT_* */
     struct vspace *vspace;
 };
 
@@ -37,8 +38,10 @@ extern const struct object_class vspace_class;
 [[nodiscard]] status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace);
 /* Kernel-internal form of vspace.map; prot and max_prot are PROT_* without PROT_USER. address 0 = anywhere. */
 [[nodiscard]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address,
-                                         bool is_fixed, uint32_t prot, uint32_t max_prot, vaddr_t *out_address);
-/* Resolves a user access; OK, BAD_ADDRESS, or NO_MEMORY. */
+                                         bool is_fixed, uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address);
+/* A region like `model`, whose memory is gone: it shows scratch. */
+[[nodiscard]] status_t vspace_map_orphan(struct vspace *vspace, const struct region *model);
+/* Resolves a user access; OK, BAD_ADDRESS, NO_MEMORY, or RESTART: the page is being changed by another CPU, make the access again. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
 /* What an aligned 32-bit word of user memory is: memory and byte offset in it; and where it can be reached while the lock is held, or
  * nullptr when its page is not mapped with `access` now (vspace_fault() brings it). BAD_ADDRESS: no such access is allowed. */

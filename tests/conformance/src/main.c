@@ -13,6 +13,7 @@ const struct role roles[] = {
     {"call", role_call},
     {"trace", role_trace},
     {"flood", role_flood},
+    {"fork", role_fork},
     {"full", role_full},
     {"upcall", role_upcall},
     {"fpu", role_fpu},
@@ -29,9 +30,11 @@ int main(void)
     untyped_tests();
     cspace_tests();
     memory_tests();
+    clone_tests();
     vspace_tests();
     tlb_tests();
     process_tests();
+    fork_tests();
     thread_tests();
     operation_tests();
     sched_tests();

@@ -36,7 +36,7 @@ static void map_arguments(void)
         {0, STD_PAGE, 0, MAP_WRITE},
         {0, STD_PAGE, 0, MAP_EXEC},
         {0, STD_PAGE, 0, MAP_READ | MAP_WRITE | MAP_EXEC},
-        {0, STD_PAGE, 0, MAP_READ | 16},
+        {0, STD_PAGE, 0, MAP_READ | 64},
         {0, STD_PAGE, 0, MAP_READ | MAP_FIXED},
         {0, STD_PAGE, 1, MAP_READ},
         {0, STD_PAGE, 2048, MAP_READ},

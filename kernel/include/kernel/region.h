@@ -1,0 +1,35 @@
+/*
+ * Regions: which part of which memory an address space shows where. A region lies in its vspace's tree (vspace->lock) and on its
+ * memory's list (memory->lock, taken after it).
+ */
+#pragma once
+#include <kernel/vspace.h>
+
+bool region_less(const struct tree_node *a, const struct tree_node *b);
+/* The first region that ends above `address`. */
+struct region *region_at_or_after(struct vspace *vspace, vaddr_t address) REQUIRES(&vspace->lock);
+struct region *region_next(struct region *region);
+
+struct region *region_alloc(struct vspace *vspace);
+void region_free(struct vspace *vspace, struct region *region);
+/* Unlinks the region from tree and memory; the caller has removed translations and frees the cell and the reference. */
+struct memory *region_unlink(struct vspace *vspace, struct region *region) REQUIRES(&vspace->lock);
+/* Two cells for what region_split_at_edges() may need; they are freed together, used or not. */
+bool region_spares_alloc(struct vspace *vspace, struct region *spares[2]);
+void region_spares_free(struct vspace *vspace, struct region *spares[2]);
+/* Makes region boundaries at start and end with the two spare cells; clears the ones it used. */
+void region_split_at_edges(struct vspace *vspace, vaddr_t start, vaddr_t end, struct region *spares[2]) REQUIRES(&vspace->lock);
+
+/* Empties the page tables of [start, end) and waits until no CPU translates there. */
+void region_remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock);
+
+enum withdraw : uint8_t { WITHDRAW_ALL, WITHDRAW_WRITE };
+/* Takes translations of pages [first, first + count) of the memory away, or only the right to write through them, in the regions of
+ * one vspace (with this link number, or all when 0). On return no CPU uses them any more. */
+void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, uint64_t link_number,
+                            enum withdraw what) REQUIRES(&vspace->lock) REQUIRES(&memory->lock);
+/* The same in all regions linked up to now, with no lock held. One linked meanwhile, or a fault, may make new ones: the caller has
+ * taken the pages out of the memory, or sealed them. */
+void region_withdraw(struct memory *memory, uint64_t first, uint64_t count, enum withdraw what);
+/* True when at most one vspace maps the memory: this one, or nullptr. */
+bool region_only_vspace(struct memory *memory, struct vspace **out_vspace) REQUIRES(&memory->lock);

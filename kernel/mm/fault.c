@@ -1,0 +1,147 @@
+/* Filling page tables on demand, and emptying memory that is mapped. */
+#include <kernel/page_table.h>
+#include <kernel/region.h>
+#include <kernel/untyped.h>
+
+/* What a memory has for the page, and how it may be mapped. ERROR_RESTART: sealed. ERROR_BUSY: shared, and mapped by other vspaces
+ * too: memory_unshare() first. */
+static status_t page_for_access(struct vspace *vspace, struct memory *memory, uint64_t index, uint32_t access, uint32_t *prot,
+                                paddr_t *out_page) REQUIRES(&vspace->lock) REQUIRES(&memory->lock)
+{
+    if (memory_is_sealed_locked(memory, index))
+        return ERROR_RESTART;
+    status_t status = memory_page_locked(memory, index, true, out_page);
+    if (memory->kind == MEMORY_KIND_DEVICE)
+        *prot |= PROT_DEVICE;
+    if (status != OK || !memory_page_is_shared_locked(memory, *out_page))
+        return status;
+    if (!(access & PROT_WRITE)) {
+        *prot &= ~(uint32_t)PROT_WRITE;
+        return OK;
+    }
+    struct vspace *only;
+    if (!region_only_vspace(memory, &only))
+        return ERROR_BUSY;
+    region_withdraw_locked(vspace, memory, index, 1, 0, WITHDRAW_ALL);
+    return memory_break_locked(memory, index, out_page);
+}
+
+/* An entry was there: another CPU was first, this CPU's TLB held an older, narrower one, or it did not allow writing. */
+static status_t refresh(struct vspace *vspace, vaddr_t va, paddr_t page, uint32_t access, uint32_t prot) REQUIRES(&vspace->lock)
+{
+    paddr_t mapped;
+    uint32_t mapped_prot;
+    if ((access & PROT_WRITE) && page_table_lookup(vspace->root, va, &mapped, &mapped_prot) && !(mapped_prot & PROT_WRITE)) {
+        if (mapped != page)
+            return ERROR_RESTART; /* a page that is being decommitted: its translation goes in a moment */
+        page_table_protect(vspace->root, va, va + PAGE_SIZE, prot);
+    }
+    arch_tlb_flush_page_local(va);
+    return OK;
+}
+
+/* *out_memory is set with ERROR_BUSY. */
+static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, struct memory **out_memory, uint64_t *out_index)
+{
+    status_t status = ERROR_BAD_ADDRESS;
+    spinlock_acquire(&vspace->lock);
+    struct region *region = region_at_or_after(vspace, va);
+    if (region != nullptr && region->start <= va && (region->prot & access) == access) {
+        paddr_t page = 0;
+        uint32_t prot = region->prot | PROT_USER;
+        struct memory *memory = region->memory;
+        if (memory != nullptr) {
+            *out_memory = memory;
+            *out_index = region->offset_pages + ((va - region->start) >> PAGE_SHIFT);
+            spinlock_acquire(&memory->lock);
+            status = page_for_access(vspace, memory, *out_index, access, &prot, &page);
+            if (status == OK)
+                status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+            spinlock_release(&memory->lock);
+        } else {
+            status = vspace->scratch != 0 ? OK : untyped_page_alloc(vspace->object.untyped, OBJECT_VSPACE, &vspace->scratch);
+            page = vspace->scratch;
+            if (status == OK)
+                status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+        }
+        if (status == ERROR_ALREADY)
+            status = refresh(vspace, va, page, access, prot);
+    }
+    spinlock_release(&vspace->lock);
+    return status;
+}
+
+status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access)
+{
+    if (address < PAGE_SIZE || address >= USER_TOP)
+        return ERROR_BAD_ADDRESS;
+    for (;;) {
+        struct memory *memory;
+        uint64_t index;
+        status_t status = fault_once(vspace, address & ~(PAGE_SIZE - 1), access, &memory, &index);
+        if (status != ERROR_BUSY)
+            return status;
+        /* Unmapped or not meanwhile, the memory stays for this kernel entry. */
+        status = memory_unshare(memory, index);
+        if (status != OK)
+            return status;
+    }
+}
+
+/* Takes the next pages that are there out of the memory, so that no fault can map them again. BUSY when one is pinned. */
+static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, paddr_t pages[32], uint32_t *out_held)
+{
+    status_t status = OK;
+    spinlock_acquire(&memory->lock);
+    while (*at < end && *out_held < 32) {
+        uint64_t missing = memory_pages_missing_locked(memory, *at);
+        if (missing != 0) {
+            *at += min_u64(missing, end - *at);
+            continue;
+        }
+        paddr_t page;
+        if (memory_page_locked(memory, *at, false, &page) == OK) {
+            if (page_of(page)->pin_count != 0) {
+                status = ERROR_BUSY;
+                break;
+            }
+            pages[(*out_held)++] = page;
+            memory_page_forget_locked(memory, *at);
+        }
+        (*at)++;
+    }
+    spinlock_release(&memory->lock);
+    return status;
+}
+
+static bool has_pins(struct memory *memory, uint64_t first, uint64_t count)
+{
+    bool found = false;
+    spinlock_acquire(&memory->lock);
+    for (uint64_t i = first; memory->pin_count != 0 && i < first + count && !found;) {
+        uint64_t missing = memory_pages_missing_locked(memory, i);
+        paddr_t page;
+        found = missing == 0 && memory_page_locked(memory, i, false, &page) == OK && page_of(page)->pin_count != 0;
+        i += max_u64(missing, 1);
+    }
+    spinlock_release(&memory->lock);
+    return found;
+}
+
+status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
+{
+    if (has_pins(memory, first, count))
+        return ERROR_BUSY;
+    status_t status = OK;
+    for (uint64_t at = first; at < first + count && status == OK;) {
+        paddr_t pages[32];
+        uint32_t held = 0;
+        uint64_t begin = at;
+        status = take_out(memory, &at, first + count, pages, &held);
+        if (held != 0)
+            region_withdraw(memory, begin, at - begin, WITHDRAW_ALL);
+        for (uint32_t i = 0; i < held; i++)
+            memory_page_release(memory, pages[i]);
+    }
+    return status;
+}

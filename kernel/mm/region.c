@@ -1,0 +1,215 @@
+/* Regions of an address space, and taking translations away from those that map a memory. See region.h. */
+#include <kernel/page_table.h>
+#include <kernel/region.h>
+#include <kernel/untyped.h>
+
+bool region_less(const struct tree_node *a, const struct tree_node *b)
+{
+    return container_of(a, struct region, tree_node)->start < container_of(b, struct region, tree_node)->start;
+}
+
+/* The first region that ends above `address`. */
+struct region *region_at_or_after(struct vspace *vspace, vaddr_t address)
+{
+    struct region *found = nullptr;
+    for (struct tree_node *node = vspace->regions.root; node != nullptr;) {
+        struct region *region = container_of(node, struct region, tree_node);
+        if (region->end > address) {
+            found = region;
+            node = node->left;
+        } else {
+            node = node->right;
+        }
+    }
+    return found;
+}
+
+struct region *region_next(struct region *region)
+{
+    struct tree_node *next = tree_next(&region->tree_node);
+    return next != nullptr ? container_of(next, struct region, tree_node) : nullptr;
+}
+
+void region_remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end)
+{
+    paddr_t tables = 0;
+    /* Tables that go may be cached by walkers, which an invalidation by address need not reach (RISC-V Privileged 4.2.1). */
+    if (page_table_unmap(vspace->root, start, end, &tables) || tables != 0)
+        tlb_shootdown(vspace, start, tables != 0 ? SHOOTDOWN_ALL : (end - start) >> PAGE_SHIFT);
+    page_table_free_list(vspace->object.untyped, tables);
+}
+
+struct region *region_alloc(struct vspace *vspace)
+{
+    struct region *region = untyped_cell_alloc(vspace->object.untyped, OBJECT_VSPACE, sizeof(struct region));
+    if (region != nullptr)
+        region->vspace = vspace;
+    return region;
+}
+
+void region_free(struct vspace *vspace, struct region *region)
+{
+    untyped_cell_free(vspace->object.untyped, OBJECT_VSPACE, region, sizeof(struct region));
+}
+
+/* Unlinks the region from tree and memory; the caller has removed translations and frees the cell and the reference. */
+struct memory *region_unlink(struct vspace *vspace, struct region *region)
+{
+    struct memory *memory = region->memory;
+    if (memory != nullptr) {
+        spinlock_acquire(&memory->lock);
+        list_remove(&region->memory_node);
+        spinlock_release(&memory->lock);
+    } else {
+        vspace->orphan_count--;
+    }
+    tree_remove(&vspace->regions, &region->tree_node);
+    vspace->mapped_pages -= (region->end - region->start) >> PAGE_SHIFT;
+    return memory;
+}
+
+/* Cuts `region` at `at` so that a region boundary lies there; `spare` becomes the upper part. */
+static void region_split(struct vspace *vspace, struct region *region, vaddr_t at, struct region *spare) REQUIRES(&vspace->lock)
+{
+    *spare = *region;
+    spare->start = at;
+    spare->offset_pages = region->offset_pages + ((at - region->start) >> PAGE_SHIFT);
+    if (region->memory != nullptr) {
+        spinlock_acquire(&region->memory->lock);
+        region->end = at;
+        list_push_back(&region->memory->regions, &spare->memory_node);
+        object_get(&region->memory->object);
+        spinlock_release(&region->memory->lock);
+    } else {
+        region->end = at;
+        vspace->orphan_count++;
+    }
+    tree_insert(&vspace->regions, &spare->tree_node);
+}
+
+/* Makes region boundaries at start and end with the two spare cells; clears the ones it used. */
+void region_split_at_edges(struct vspace *vspace, vaddr_t start, vaddr_t end, struct region *spares[2])
+{
+    vaddr_t edges[2] = {start, end};
+    for (uint32_t i = 0; i < 2; i++) {
+        struct region *region = region_at_or_after(vspace, edges[i]);
+        if (region != nullptr && region->start < edges[i]) {
+            region_split(vspace, region, edges[i], spares[i]);
+            spares[i] = nullptr;
+        }
+    }
+}
+
+bool region_spares_alloc(struct vspace *vspace, struct region *spares[2])
+{
+    spares[0] = region_alloc(vspace);
+    spares[1] = region_alloc(vspace);
+    return spares[0] != nullptr && spares[1] != nullptr;
+}
+
+void region_spares_free(struct vspace *vspace, struct region *spares[2])
+{
+    for (uint32_t i = 0; i < 2; i++)
+        if (spares[i] != nullptr)
+            region_free(vspace, spares[i]);
+}
+
+/* Takes one region of the memory away under the vspace's lock; false when the list is empty. */
+static bool orphan_one(struct memory *memory)
+{
+    spinlock_acquire(&memory->lock);
+    struct list_node *node = list_first(&memory->regions);
+    if (node == nullptr) {
+        spinlock_release(&memory->lock);
+        return false;
+    }
+    struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
+    spinlock_release(&memory->lock);
+    /* vspace stays readable for this kernel entry; its lock decides whether the region still is what it was. */
+    spinlock_acquire(&vspace->lock);
+    spinlock_acquire(&memory->lock);
+    struct region *region = nullptr;
+    node = list_first(&memory->regions);
+    if (node != nullptr && container_of(node, struct region, memory_node)->vspace == vspace) {
+        region = container_of(node, struct region, memory_node);
+        list_remove(&region->memory_node);
+        region->memory = nullptr;
+        vspace->orphan_count++;
+    }
+    spinlock_release(&memory->lock);
+    if (region != nullptr)
+        region_remove_translations(vspace, region->start, region->end);
+    spinlock_release(&vspace->lock);
+    if (region != nullptr)
+        object_put(&memory->object);
+    return true;
+}
+
+void vspace_orphan_regions(struct memory *memory)
+{
+    while (orphan_one(memory))
+        ;
+}
+
+/* ---- Translations of some pages of a memory, in every region that maps them ---- */
+
+void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, uint64_t link_number,
+                            enum withdraw what)
+{
+    list_for_each (node, &memory->regions) {
+        struct region *region = container_of(node, struct region, memory_node);
+        uint64_t region_end = region->offset_pages + ((region->end - region->start) >> PAGE_SHIFT);
+        if (region->vspace != vspace || region->offset_pages >= first + count || region_end <= first ||
+            (link_number != 0 && region->link_number != link_number))
+            continue;
+        uint64_t from = max_u64(first, region->offset_pages), to = min_u64(first + count, region_end);
+        vaddr_t start = region->start + ((from - region->offset_pages) << PAGE_SHIFT);
+        vaddr_t end = start + ((to - from) << PAGE_SHIFT);
+        if (what == WITHDRAW_ALL)
+            region_remove_translations(vspace, start, end);
+        else if ((region->prot & PROT_WRITE) &&
+                 page_table_protect(vspace->root, start, end, (region->prot & ~(uint32_t)PROT_WRITE) | PROT_USER))
+            tlb_shootdown(vspace, start, to - from);
+    }
+}
+
+void region_withdraw(struct memory *memory, uint64_t first, uint64_t count, enum withdraw what)
+{
+    /* Those linked up to now, in the order of their numbers, whatever is unmapped or split meanwhile. */
+    uint64_t last_link = 0;
+    for (uint64_t seen = 0;;) {
+        spinlock_acquire(&memory->lock);
+        if (last_link == 0)
+            last_link = memory->link_count;
+        struct region *next = nullptr;
+        list_for_each (node, &memory->regions) {
+            struct region *region = container_of(node, struct region, memory_node);
+            if (region->link_number > seen && region->link_number <= last_link &&
+                (next == nullptr || region->link_number < next->link_number))
+                next = region;
+        }
+        struct vspace *vspace = next != nullptr ? next->vspace : nullptr;
+        seen = next != nullptr ? next->link_number : seen;
+        spinlock_release(&memory->lock);
+        if (vspace == nullptr)
+            return;
+        /* vspace stays readable for this kernel entry. */
+        spinlock_acquire(&vspace->lock);
+        spinlock_acquire(&memory->lock);
+        region_withdraw_locked(vspace, memory, first, count, seen, what);
+        spinlock_release(&memory->lock);
+        spinlock_release(&vspace->lock);
+    }
+}
+
+bool region_only_vspace(struct memory *memory, struct vspace **out_vspace)
+{
+    *out_vspace = nullptr;
+    list_for_each (node, &memory->regions) {
+        struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
+        if (*out_vspace != nullptr && *out_vspace != vspace)
+            return false;
+        *out_vspace = vspace;
+    }
+    return true;
+}
