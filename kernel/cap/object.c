@@ -13,8 +13,6 @@
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 
-_Atomic uint64_t object_counts[32];
-_Atomic uint64_t object_pages[32];
 static _Atomic uint64_t next_id = 2; /* 1 is the root untyped */
 static _Atomic uint64_t reap_count;  /* objects between their last reference and their release */
 
@@ -27,6 +25,34 @@ const struct object_class *object_classes[32] = {
     [OBJECT_DMA] = &dma_class,           [OBJECT_CELL] = &cell_class,
     [OBJECT_REPLY] = &reply_class,       [OBJECT_CPU_LEASE] = &cpu_lease_class,
 };
+
+void object_count_add(enum object_type type, int64_t count)
+{
+    struct cpu *cpu = arch_cpu();
+    peekable_set(cpu->object_counts[type], cpu->object_counts[type] + (uint64_t)count);
+}
+
+void object_pages_add(enum object_type type, int64_t count)
+{
+    struct cpu *cpu = arch_cpu();
+    peekable_set(cpu->object_pages[type], cpu->object_pages[type] + (uint64_t)count);
+}
+
+uint64_t object_count(enum object_type type)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        sum += peek(cpus[i]->object_counts[type]);
+    return sum;
+}
+
+uint64_t object_pages(enum object_type type)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        sum += peek(cpus[i]->object_pages[type]);
+    return sum;
+}
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */
 static void *object_cell(struct object *object)
@@ -54,7 +80,7 @@ status_t object_create(struct untyped *untyped, enum object_type type, uint32_t 
     untyped->object_count++;
     spinlock_release(&untyped->lock);
     object_get(&untyped->object);
-    atomic_fetch_add_explicit(&object_counts[type], 1, memory_order_relaxed);
+    object_count_add(type, 1);
     trace_object_made(arch_cpu(), trace_thread_id(arch_cpu()), object->id, type, (uint32_t)untyped->object.id);
     *out_object = cell;
     return OK;
@@ -82,7 +108,7 @@ void object_init_static(struct object *object, enum object_type type, uint32_t s
     object->untyped = untyped_root;
     derivation_init_root(&object->root);
     list_init(&object->watches);
-    atomic_fetch_add(&object_counts[type], 1);
+    object_count_add(type, 1);
 }
 
 static void reap_push(struct object *object)
@@ -155,7 +181,7 @@ static void object_release(struct object *object)
     spinlock_acquire(&untyped->lock);
     untyped->object_count--;
     spinlock_release(&untyped->lock);
-    atomic_fetch_sub_explicit(&object_counts[type], 1, memory_order_relaxed);
+    object_count_add(type, -1);
     object_put(&untyped->object);
 }
 

@@ -7,6 +7,7 @@
 #include <kernel/invocation.h>
 #include <kernel/log.h>
 #include <kernel/machine.h>
+#include <kernel/page_cache.h>
 #include <kernel/page_table.h>
 #include <kernel/sched.h>
 #include <kernel/trace.h>
@@ -35,6 +36,7 @@ struct cpu_block {
     struct timer_queue timer_queue;
     struct reap_list reap_list;
     struct invocation invocation;
+    struct page_cache page_cache;
 };
 static_assert(sizeof(struct cpu_block) <= PAGE_SIZE);
 
@@ -130,6 +132,8 @@ static struct cpu *cpu_create(uint32_t index, uint64_t hw_id)
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
+    cpu->page_cache = &block->page_cache;
+    cpu->lock_contended = phys_to_virt(boot_page("a CPU's counters"));
     run_queue_init(&block->run_queue, index);
     tree_init(&block->timer_queue.timers, timer_less);
     block->timer_queue.programmed_ns = block->timer_queue.slice_end_ns = UINT64_MAX;
@@ -199,6 +203,8 @@ static void continue_boot(void)
 
 void kernel_main(const struct boot_info *bi)
 {
+    if (lock_site_count() > LOCK_SITES_MAX)
+        panic("more lock sites than counters");
     boot = bi;
     early_cpu.self = &early_cpu;
     arch_cpu_set_self(&early_cpu);

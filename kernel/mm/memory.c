@@ -5,6 +5,7 @@
 #include <kernel/abi_dispatch.h>
 #include <kernel/futex.h>
 #include <kernel/page.h>
+#include <kernel/page_cache.h>
 #include <kernel/process.h>
 #include <kernel/trace.h>
 #include <kernel/untyped.h>
@@ -117,6 +118,8 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
         status = untyped_charge(untyped, size_pages);
         if (status == OK) {
             paddr_t run = page_alloc_run(size_pages);
+            if (run == 0 && page_cache_drain())
+                run = page_alloc_run(size_pages);
             if (run == 0) {
                 untyped_uncharge(untyped, size_pages);
                 status = ERROR_NO_CONTIGUOUS;
@@ -128,7 +131,7 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
                 spinlock_acquire(&memory->lock);
                 memory->committed_pages = size_pages;
                 spinlock_release(&memory->lock);
-                atomic_fetch_add(&object_pages[OBJECT_MEMORY], size_pages);
+                object_pages_add(OBJECT_MEMORY, (int64_t)size_pages);
             }
         }
     } else {
@@ -192,7 +195,7 @@ static bool memory_destroy(struct object *object)
     uint32_t budget = 512;
     if (memory->kind == MEMORY_KIND_RUN) {
         page_free_run(memory->run, memory->size_pages);
-        atomic_fetch_sub(&object_pages[OBJECT_MEMORY], memory->size_pages);
+        object_pages_add(OBJECT_MEMORY, -(int64_t)memory->size_pages);
         untyped_uncharge(object->untyped, memory->size_pages);
     } else if (memory->kind == MEMORY_KIND_ANONYMOUS && memory->depth == 0) {
         for (uint32_t i = 0; i < MEMORY_INLINE_PAGES; i++)

@@ -26,11 +26,23 @@ static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
     return OK;
 }
 
-status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
+static uint64_t *entry_in(paddr_t table, vaddr_t va, uint32_t level) { return (uint64_t *)phys_to_virt(table) + entry_index(va, level); }
+
+static inline status_t leaf_set(paddr_t table, vaddr_t va, paddr_t pa, uint32_t prot)
+{
+    uint64_t *entry = entry_in(table, va, 0);
+    if (arch_pte_is_present(*entry))
+        return ERROR_ALREADY;
+    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 0), memory_order_release);
+    page_of(table)->slab_free++;
+    return OK;
+}
+
+[[clang::noinline]] static status_t map_with_tables(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
 {
     paddr_t table = root;
     for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
-        uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, level);
+        uint64_t *entry = entry_in(table, va, level);
         if (!arch_pte_is_present(*entry)) {
             paddr_t next;
             status_t status = table_alloc(untyped, &next);
@@ -41,12 +53,19 @@ status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr
         }
         table = arch_pte_address(*entry);
     }
-    uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, 0);
-    if (arch_pte_is_present(*entry))
-        return ERROR_ALREADY;
-    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 0), memory_order_release);
-    page_of(table)->slab_free++;
-    return OK;
+    return leaf_set(table, va, pa, prot);
+}
+
+status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
+{
+    paddr_t table = root;
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
+        uint64_t entry = *entry_in(table, va, level);
+        if (!arch_pte_is_present(entry))
+            return map_with_tables(root, untyped, va, pa, prot);
+        table = arch_pte_address(entry);
+    }
+    return leaf_set(table, va, pa, prot);
 }
 
 void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, uint32_t prot)
@@ -77,8 +96,6 @@ void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, u
         size -= level_size(target);
     }
 }
-
-static uint64_t *entry_in(paddr_t table, vaddr_t va, uint32_t level) { return (uint64_t *)phys_to_virt(table) + entry_index(va, level); }
 
 /* Removes the leaves of [va, stop), which lie in one table of level 0; how many there were. */
 static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop)

@@ -13,6 +13,7 @@
  * (memory->seal_*): faults and writers of the kernel come again until the CPU that sealed it is done; it is in the kernel, and waits
  * for nothing but locks and shootdowns.
  */
+#include <kernel/page_cache.h>
 #include <kernel/region.h>
 #include <kernel/untyped.h>
 #include <tess/string.h>
@@ -23,15 +24,10 @@ static struct spinlock break_locks[64];
 /* A page for a place, not cleared. */
 static status_t page_take(struct memory *memory, paddr_t *out_page)
 {
-    status_t status = untyped_charge(memory->object.untyped, 1);
+    status_t status = page_cache_alloc(memory->object.untyped, out_page);
     if (status != OK)
         return status;
-    *out_page = page_alloc(0);
-    if (*out_page == 0) {
-        untyped_uncharge(memory->object.untyped, 1);
-        return ERROR_NO_MEMORY;
-    }
-    atomic_fetch_add_explicit(&object_pages[OBJECT_MEMORY], 1, memory_order_relaxed);
+    object_pages_add(OBJECT_MEMORY, 1);
     memory_page_begin(*out_page);
     return OK;
 }

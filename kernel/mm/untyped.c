@@ -7,6 +7,7 @@
 #include <kernel/abi_dispatch.h>
 #include <kernel/invocation.h>
 #include <kernel/page.h>
+#include <kernel/page_cache.h>
 #include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <tess/string.h>
@@ -18,7 +19,7 @@ static status_t charge(struct untyped *untyped, uint64_t count)
     status_t status = ERROR_NO_MEMORY;
     spinlock_acquire(&untyped->lock);
     if (count <= untyped->limit_pages - untyped->used_pages) {
-        untyped->used_pages += count;
+        peekable_set(untyped->used_pages, untyped->used_pages + count);
         status = OK;
     }
     spinlock_release(&untyped->lock);
@@ -27,10 +28,11 @@ static status_t charge(struct untyped *untyped, uint64_t count)
 
 [[clang::noinline]] static status_t charge_again(struct untyped *untyped, uint64_t count_pages)
 {
-    status_t status = ERROR_NO_MEMORY;
-    if (quiesce_is_pending()) {
-        /* Objects already given up may only wait for their grace period. */
+    status_t status = page_cache_discharge(untyped) ? charge(untyped, count_pages) : ERROR_NO_MEMORY;
+    if (status != OK && quiesce_is_pending()) {
+        /* Objects already given up may only wait for their grace period. What they give back may lie in this CPU's cache then. */
         quiesce_drain();
+        (void)page_cache_discharge(untyped);
         status = charge(untyped, count_pages);
     }
     if (status != OK)
@@ -47,23 +49,17 @@ status_t untyped_charge(struct untyped *untyped, uint64_t count_pages)
 void untyped_uncharge(struct untyped *untyped, uint64_t count_pages)
 {
     spinlock_acquire(&untyped->lock);
-    untyped->used_pages -= count_pages;
+    peekable_set(untyped->used_pages, untyped->used_pages - count_pages);
     spinlock_release(&untyped->lock);
 }
 
 status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
 {
-    status_t status = untyped_charge(untyped, 1);
+    status_t status = page_cache_alloc(untyped, out_page);
     if (status != OK)
         return status;
-    paddr_t page = page_alloc(0);
-    if (page == 0) {
-        untyped_uncharge(untyped, 1);
-        return ERROR_NO_MEMORY;
-    }
-    page_zero(phys_to_virt(page));
-    atomic_fetch_add_explicit(&object_pages[type], 1, memory_order_relaxed);
-    *out_page = page;
+    page_zero(phys_to_virt(*out_page));
+    object_pages_add(type, 1);
     trace_page_alloc(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
     return OK;
 }
@@ -71,9 +67,14 @@ status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, padd
 void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
 {
     trace_page_free(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
-    page_free(page, 0);
-    atomic_fetch_sub_explicit(&object_pages[type], 1, memory_order_relaxed);
-    untyped_uncharge(untyped, 1);
+    object_pages_add(type, -1);
+    page_cache_free(untyped, page);
+}
+
+uint64_t untyped_used_pages(const struct untyped *untyped)
+{
+    uint64_t used = peek(untyped->used_pages), ahead = page_cache_charged(untyped);
+    return used > ahead ? used - ahead : 0;
 }
 
 static uint32_t cell_class(uint32_t size)
@@ -117,7 +118,8 @@ void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_
     if (page->slab_free == 0xFFFF)
         list_remove(&page->node);
     spinlock_release(&untyped->lock);
-    memset(cell, 0, cell_size);
+    for (uint64_t *word = (uint64_t *)cell; word < (uint64_t *)(cell + cell_size); word += 8)
+        word[0] = 0, word[1] = 0, word[2] = 0, word[3] = 0, word[4] = 0, word[5] = 0, word[6] = 0, word[7] = 0;
     return cell;
 }
 
@@ -170,7 +172,7 @@ void untyped_init_root(void)
     derivation_init_root(&object->root);
     list_init(&object->watches);
     untyped_setup(untyped_root, page_free_count(), nullptr);
-    atomic_fetch_add(&object_counts[OBJECT_UNTYPED], 1);
+    object_count_add(OBJECT_UNTYPED, 1);
 }
 
 bool untyped_kill_step(struct untyped *untyped)
@@ -224,6 +226,7 @@ bool untyped_kill_step(struct untyped *untyped)
 static bool untyped_destroy(struct object *object)
 {
     struct untyped *untyped = (struct untyped *)object;
+    (void)page_cache_discharge(untyped);
     untyped_uncharge(untyped->parent, untyped->limit_pages);
     object_watches_notify(object);
     object_put(&untyped->parent->object);
@@ -245,7 +248,7 @@ status_t untyped_info(struct invocation *inv, struct untyped *self, uint64_t *ou
     }
     spinlock_acquire(&self->lock);
     *out_limit_pages = self->limit_pages;
-    *out_used_pages = self->used_pages;
+    *out_used_pages = untyped_used_pages(self);
     *out_object_count = self->object_count;
     spinlock_release(&self->lock);
     return OK;

@@ -241,7 +241,7 @@ void process_describe(struct process *process, struct tess_process_info *out_inf
     spinlock_release(&process->lock);
     out_info->handle_count = process->cspace->used_count;
     struct untyped *untyped = process->object.untyped;
-    out_info->memory_pages = untyped->used_pages;
+    out_info->memory_pages = untyped_used_pages(untyped);
 }
 
 static void process_class_kill(struct object *object) { process_end((struct process *)object, EXIT_DESTROYED, 0); }

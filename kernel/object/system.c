@@ -3,6 +3,7 @@
 #include <kernel/abi_dispatch.h>
 #include <kernel/machine.h>
 #include <kernel/page.h>
+#include <kernel/page_cache.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/untyped.h>
@@ -32,14 +33,27 @@ status_t system_info(struct invocation *inv, struct system *self, uint64_t addre
         .cpu_count = cpu_count,
         .dying_count = (uint32_t)reap_pending_count(),
         .ram_pages = page_ram_count(),
-        .free_pages = page_free_count(),
+        .free_pages = page_free_count() + page_cache_count(),
         .kernel_pages = page_ram_count() - untyped_root->limit_pages,
-        .process_count = object_counts[OBJECT_PROCESS],
+        .process_count = object_count(OBJECT_PROCESS),
     };
     for (uint32_t i = 0; i < ARRAY_LENGTH(info.object_count); i++) {
-        info.object_count[i] = object_counts[i];
-        info.object_pages[i] = object_pages[i];
+        info.object_count[i] = object_count(i);
+        info.object_pages[i] = object_pages(i);
     }
+    return give(inv, address, &info, sizeof(info));
+}
+
+status_t system_lock(struct invocation *inv, struct system *self, uint32_t index, uint64_t address)
+{
+    (void)self;
+    if (index >= lock_site_count())
+        return ERROR_NOT_FOUND;
+    struct tess_lock_info info = {};
+    for (uint32_t i = 0; i < sizeof(info.name) - 1 && lock_sites_start[index].name[i] != '\0'; i++)
+        info.name[i] = (uint8_t)lock_sites_start[index].name[i];
+    for (uint32_t i = 0; i < cpu_count; i++)
+        info.contended += peek(cpus[i]->lock_contended[index]);
     return give(inv, address, &info, sizeof(info));
 }
 
@@ -111,7 +125,7 @@ static void describe_handle(const struct cap *cap, struct tess_handle_info *info
     }
     case OBJECT_UNTYPED:
         info->detail[0] = ((struct untyped *)cap->object)->limit_pages;
-        info->detail[1] = ((struct untyped *)cap->object)->used_pages;
+        info->detail[1] = untyped_used_pages((struct untyped *)cap->object);
         break;
     case OBJECT_PROCESS: info->detail[0] = cap->object->id; break;
     case OBJECT_THREAD:

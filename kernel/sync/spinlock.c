@@ -4,8 +4,9 @@
 #include <kernel/trace.h>
 #include <kernel/vspace.h>
 
-[[clang::noinline]] void spinlock_wait(struct spinlock *lock) NO_THREAD_SAFETY
+[[clang::noinline]] void spinlock_wait(struct spinlock *lock, const struct lock_site *site) NO_THREAD_SAFETY
 {
+    lock_site_count_up(site);
     do {
         while (atomic_load_explicit(&lock->is_held, memory_order_relaxed) != 0) {
             smp_poll_for(lock);

@@ -12,12 +12,12 @@
 static uint64_t used(void)
 {
     host_settle();
-    return untyped_root->used_pages;
+    return untyped_used_pages(untyped_root);
 }
 
 static void cells(void)
 {
-    uint64_t before = used(), cell_pages = object_pages[OBJECT_UNTYPED];
+    uint64_t before = used(), cell_pages = object_pages(OBJECT_UNTYPED);
     struct {
         uint8_t *at;
         uint32_t size;
@@ -41,8 +41,8 @@ static void cells(void)
         if (held[i].at != nullptr)
             untyped_cell_free(untyped_root, OBJECT_EVENT, held[i].at, held[i].size);
     CHECK(used() == before);
-    CHECK(object_pages[OBJECT_EVENT] == 0); /* cells of a whole page */
-    CHECK(object_pages[OBJECT_UNTYPED] == cell_pages);
+    CHECK(object_pages(OBJECT_EVENT) == 0); /* cells of a whole page */
+    CHECK(object_pages(OBJECT_UNTYPED) == cell_pages);
 }
 
 constexpr uint32_t PLACES = 4096;

@@ -10,6 +10,7 @@
 #include <kernel/ipc.h>
 #include <kernel/machine.h>
 #include <kernel/page.h>
+#include <kernel/page_cache.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <stdio.h>
@@ -374,16 +375,16 @@ void programs_end(void)
 bool programs_have_ended(void)
 {
     host_settle();
-    if (untyped_root->used_pages != base_used && arch_time_ns() - ended_ns < 10'000'000'000)
+    if (untyped_used_pages(untyped_root) != base_used && arch_time_ns() - ended_ns < 10'000'000'000)
         return false;
     for (uint32_t i = 0; i < 32; i++)
-        if (object_counts[i] != base_objects[i])
-            fprintf(stderr, "objects of type %u: %lu, not %lu\n", i, object_counts[i], base_objects[i]);
-    check_equal("pages charged", untyped_root->used_pages, base_used);
-    check_equal("free frames", page_free_count(), base_free);
+        if (object_count(i) != base_objects[i])
+            fprintf(stderr, "objects of type %u: %lu, not %lu\n", i, object_count(i), base_objects[i]);
+    check_equal("pages charged", untyped_used_pages(untyped_root), base_used);
+    check_equal("free frames", page_free_count() + page_cache_count(), base_free);
     for (uint32_t i = 0; i < 32; i++)
-        check_equal("objects", object_counts[i], base_objects[i]);
-    check_equal("pages of memories", object_pages[OBJECT_MEMORY], 0);
+        check_equal("objects", object_count(i), base_objects[i]);
+    check_equal("pages of memories", object_pages(OBJECT_MEMORY), 0);
     generation_count++;
     return true;
 }
@@ -396,10 +397,10 @@ void programs_boot(uint32_t count_cpus)
     handle_t handle;
     must(cspace_insert(own, &own->object, nullptr, RIGHTS_ALL, nullptr, &handle), "warm-up");
     must(cspace_remove(own, handle), "warm-up");
-    base_used = untyped_root->used_pages;
-    base_free = page_free_count();
+    base_used = untyped_used_pages(untyped_root);
+    base_free = page_free_count() + page_cache_count();
     for (uint32_t i = 0; i < 32; i++)
-        base_objects[i] = object_counts[i];
+        base_objects[i] = object_count(i);
     quiesce_leave(arch_cpu());
 }
 

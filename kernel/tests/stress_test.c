@@ -39,7 +39,7 @@ static void supervise(void)
 {
     if (atomic_exchange(&supervisor_lock, 1) != 0)
         return;
-    if (programs_calls >= CALLS_PER_GENERATION || object_counts[OBJECT_THREAD] == 0 || arch_time_ns() - started_ns > GENERATION_NS)
+    if (programs_calls >= CALLS_PER_GENERATION || object_count(OBJECT_THREAD) == 0 || arch_time_ns() - started_ns > GENERATION_NS)
         atomic_store(&programs_must_end, true);
     if (programs_must_end) {
         quiesce_enter(arch_cpu());

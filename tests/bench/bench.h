@@ -12,8 +12,8 @@ struct bench {
     void (*run)(uint32_t count);
 };
 
-extern const struct bench bench_call_reply, bench_event_wake, bench_futex_wake, bench_ring_nop, bench_ring_null, bench_thread,
-    bench_process, bench_process_clone, bench_upcall;
+extern const struct bench bench_call_reply, bench_call_reply_handle, bench_event_wake, bench_futex_wake, bench_ring_nop, bench_ring_null,
+    bench_thread, bench_process, bench_process_clone, bench_upcall;
 
 /* Ends everything with a message unless OK. */
 void bench_must(status_t status, const char *what);
@@ -22,6 +22,7 @@ void bench_check(bool is_right, const char *what);
 /* Starts this same program as another process, which runs the role `name` with two handles, "first" and "second". Returns the untyped
  * it lives on, whose destruction ends it. */
 handle_t bench_peer_start(const char *name, handle_t first, handle_t second);
+[[noreturn]] void bench_keep_serve(handle_t from);
 /* In the peer: does not return. False: no such role. */
 bool bench_peer_run(const char *name);
 

@@ -129,6 +129,9 @@ bool bench_peer_run(const char *name)
     if (strcmp(name, "echo") == 0) {
         echo_serve(std_handle_needed("first"));
     }
+    if (strcmp(name, "keep") == 0) {
+        bench_keep_serve(std_handle_needed("first"));
+    }
     if (strcmp(name, "wake") == 0) {
         wake_serve(std_handle_needed("first"), std_handle_needed("second"));
     }

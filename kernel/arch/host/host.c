@@ -12,6 +12,7 @@
 #include <kernel/log.h>
 #include <kernel/machine.h>
 #include <kernel/page.h>
+#include <kernel/page_cache.h>
 #include <kernel/sched.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
@@ -58,7 +59,8 @@ struct cpu_block {
     struct timer_queue timer_queue;
     struct reap_list reap_list;
     struct invocation invocation;
-    uint64_t requests[CPU_MAX];
+    struct page_cache page_cache;
+    uint64_t requests[CPU_MAX], lock_contended[LOCK_SITES_MAX];
 };
 
 void arch_fpu_sanitize(void *) {}
@@ -101,6 +103,11 @@ void __wrap_untyped_cell_free(struct untyped *untyped, enum object_type type, vo
 void *__real_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
 void *__wrap_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
 
+status_t __real_page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
+status_t __wrap_page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
+void __real_page_cache_free(struct untyped *untyped, paddr_t page);
+void __wrap_page_cache_free(struct untyped *untyped, paddr_t page);
+
 /* A CPU may be held up anywhere: now and then one is, between a look-up and what follows from it. */
 static void jitter(void)
 {
@@ -139,6 +146,20 @@ void __wrap_page_free_run(paddr_t address, uint64_t count)
     __real_page_free_run(address, count);
 }
 
+status_t __wrap_page_cache_alloc(struct untyped *untyped, paddr_t *out_page)
+{
+    status_t status = __real_page_cache_alloc(untyped, out_page);
+    if (status == OK)
+        ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(*out_page), PAGE_SIZE);
+    return status;
+}
+
+void __wrap_page_cache_free(struct untyped *untyped, paddr_t page)
+{
+    ASAN_POISON_MEMORY_REGION(phys_to_virt(page), PAGE_SIZE);
+    __real_page_cache_free(untyped, page);
+}
+
 /* mm/untyped.c itself is not instrumented, so that its own words in free cells do not trip it. */
 void *__wrap_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size)
 {
@@ -173,6 +194,8 @@ static void cpu_create(uint32_t index)
     cpu->timer_queue = &block->timer_queue;
     cpu->reap_list = &block->reap_list;
     cpu->invocation = &block->invocation;
+    cpu->page_cache = &block->page_cache;
+    cpu->lock_contended = block->lock_contended;
     cpu->tlb_requests = block->requests;
     run_queue_init(&block->run_queue, index);
     tree_init(&block->timer_queue.timers, timer_less);

@@ -61,6 +61,10 @@ struct cpu {
     struct thread *fpu_thread;    /* whose state the FPU holds; nullptr = disabled */
     struct vspace *active_vspace; /* whose page table is loaded, nullptr = kernel only; others read it (smp/tlb.c) */
     uint64_t stopped_at;          /* arch_counter() when the last thread stopped here, until the next one starts; 0 = idle since */
+
+    /* Counters; others peek(). */
+    uint64_t *lock_contended; /* by lock site (spinlock.h), one page */
+    uint64_t object_counts[32], object_pages[32];
 };
 
 enum : uint32_t {

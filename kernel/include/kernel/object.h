@@ -56,8 +56,12 @@ struct object_class {
 };
 
 extern const struct object_class *object_classes[32];
-extern _Atomic uint64_t object_counts[32]; /* alive, by type */
-extern _Atomic uint64_t object_pages[32];  /* pages charged, by type: memory's data, tables; untyped: what is cut into cells */
+/* What exists, by type. Every CPU counts what it made and what it took away, so that no cache line is fought for; the sums are exact
+ * when nothing changes meanwhile. Pages: memory's data, tables; untyped: what is cut into cells. */
+uint64_t object_count(enum object_type type);
+uint64_t object_pages(enum object_type type);
+void object_count_add(enum object_type type, int64_t count);
+void object_pages_add(enum object_type type, int64_t count);
 
 /* Allocates and zeroes `size` bytes (<= PAGE_SIZE) charged to the untyped, sets the header, refs = 1 (the caller's). */
 [[nodiscard]] status_t object_create(struct untyped *untyped, enum object_type type, uint32_t size, void **out_object);

@@ -8,7 +8,7 @@ struct untyped {
     struct object object;
     struct spinlock lock;
     uint64_t limit_pages;
-    uint64_t used_pages; /* changed under lock; reports read it without */
+    uint64_t used_pages; /* changed under lock; with what CPUs have charged ahead of use (page_cache.h) */
     uint64_t object_count GUARDED_BY(&lock);
     struct list objects GUARDED_BY(&lock);                 /* alive, object.untyped_node */
     bool is_closing GUARDED_BY(&lock);                     /* being destroyed: nothing new joins `objects` */
@@ -21,6 +21,7 @@ void untyped_init_root(void); /* takes all free pages */
 
 [[nodiscard]] status_t untyped_charge(struct untyped *untyped, uint64_t count_pages);
 void untyped_uncharge(struct untyped *untyped, uint64_t count_pages);
+uint64_t untyped_used_pages(const struct untyped *untyped); /* really used; no lock is taken */
 /* One zeroed page, charged. */
 [[nodiscard]] status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page);
 void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page);

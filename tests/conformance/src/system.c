@@ -43,6 +43,60 @@ static void cpus(void)
     EXPECT_STATUS(tess_system_cpu(guest.system, ~0u, (uint64_t)&cpu), ERROR_NOT_FOUND);
 }
 
+/* All places that take a lock: how many, and how often they had to wait since boot. */
+static uint64_t contention(uint32_t *out_count)
+{
+    struct tess_lock_info lock;
+    uint64_t sum = 0;
+    for (*out_count = 0; tess_system_lock(guest.system, *out_count, (uint64_t)&lock) == OK; (*out_count)++) {
+        EXPECT(lock.name[0] != 0 && lock.name[sizeof(lock.name) - 1] == 0);
+        sum += lock.contended;
+    }
+    return sum;
+}
+
+static _Atomic bool must_stop;
+
+static void fights(void *event)
+{
+    while (!must_stop) {
+        EXPECT_OK(tess_event_set(*(handle_t *)event, 1));
+    }
+}
+
+static void locks(void)
+{
+    uint32_t count;
+    uint64_t before = contention(&count);
+    struct tess_lock_info lock;
+    EXPECT(count > 50);
+    EXPECT_STATUS(tess_system_lock(guest.system, count, (uint64_t)&lock), ERROR_NOT_FOUND);
+    EXPECT_STATUS(tess_system_lock(guest.system, ~0u, (uint64_t)&lock), ERROR_NOT_FOUND);
+    for (uint32_t i = 0; i < ARRAY_LENGTH(bad_addresses); i++) {
+        EXPECT_STATUS(tess_system_lock(guest.system, 0, bad_addresses[i]), ERROR_BAD_ADDRESS);
+    }
+    if (guest.cpu_count == 1) {
+        EXPECT_EQUAL(before, 0); /* the kernel never gives up its CPU while it holds a lock */
+        return;
+    }
+    handle_t event;
+    EXPECT_OK(tess_untyped_create_event(std_self.untyped, &event));
+    struct std_thread threads[3];
+    must_stop = false;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        thread_start(&threads[i], fights, &event);
+    }
+    uint64_t limit = patience();
+    while (contention(&count) == before && time_now_ns() < limit) {
+    }
+    EXPECT(contention(&count) > before);
+    must_stop = true;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        thread_join(&threads[i]);
+    }
+    handle_drop(event);
+}
+
 static void processes(void)
 {
     struct child child;
@@ -184,7 +238,7 @@ static void one_time(void)
 void system_tests(void)
 {
     static const struct test tests[] = {
-        {"system.info", info}, {"system.cpus", cpus}, {"system.processes", processes},
+        {"system.info", info}, {"system.cpus", cpus}, {"system.locks", locks},      {"system.processes", processes},
         {"log.all", log},      {"clock.all", clock},  {"clock.one_time", one_time},
     };
     tests_run(tests, ARRAY_LENGTH(tests));

@@ -1,0 +1,32 @@
+/*
+ * Per-CPU caches above the buddy and above the quotas: free pages, and pages charged to one untyped ahead of their use. A page comes
+ * from and goes to the cache of the CPU it is asked for on, so page faults on different CPUs share no lock and no cache line. What
+ * lies in the caches is given back before anybody is told that there is no memory, or no contiguous run.
+ * Locks: cache->lock, then an untyped's or the buddy's. Other CPUs take cache->lock only to empty it or to count.
+ */
+#pragma once
+#include <kernel/spinlock.h>
+#include <tess/abi.h>
+
+struct untyped;
+
+constexpr uint32_t PAGE_CACHE_MAX = 32, PAGE_CACHE_BATCH = 16;
+constexpr uint64_t CHARGE_BATCH = 16;
+
+struct page_cache {
+    struct spinlock lock;
+    uint32_t count GUARDED_BY(&lock);
+    struct untyped *charged_to GUARDED_BY(&lock); /* not counted: page_cache_forget() comes before its end */
+    uint64_t charged_pages GUARDED_BY(&lock);     /* of its used_pages, not in use */
+    paddr_t pages[PAGE_CACHE_MAX] GUARDED_BY(&lock);
+};
+
+/* One page, charged to the untyped; its contents are old. NO_MEMORY with nothing changed. */
+[[nodiscard]] status_t page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
+void page_cache_free(struct untyped *untyped, paddr_t page);
+/* Gives all cached pages to the buddy; true when there were any. */
+bool page_cache_drain(void);
+/* Takes back what is charged to the untyped ahead of use; true when anything was. */
+bool page_cache_discharge(struct untyped *untyped);
+uint64_t page_cache_charged(const struct untyped *untyped); /* how much that is; no lock is taken */
+uint64_t page_cache_count(void);                            /* free pages in all caches */
