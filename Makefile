@@ -8,7 +8,7 @@ ALL := $(or $(ARCH),$(ARCHES))
 PYTHON := python3 -B
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench compare soak proof lint fmt docs image build host debug setup clean
+.PHONY: help run test bench latency compare soak proof lint fmt docs image build host debug setup clean
 
 ## make run      build and boot; the page is at http://localhost:8080/
 ##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
@@ -45,6 +45,12 @@ compare:
 	@$(PYTHON) tools/setup --for run $(ALL)
 	@$(PYTHON) tools/build $(ALL)
 	@$(PYTHON) tools/compare $(ALL)
+
+## make latency  for how many instructions at a time the kernel keeps interrupts off during long work; ARCH=...
+latency:
+	@$(PYTHON) tools/setup --for run $(ALL)
+	@$(PYTHON) tools/build $(ALL)
+	@$(PYTHON) tools/latency $(ALL)
 
 ## make lint     clang-tidy, thread-safety analysis, include directions; make fmt: clang-format
 lint:

@@ -341,7 +341,7 @@ bool cspace_close_step(struct cspace *cspace)
     spinlock_release(&cspace->lock);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with insert_locked()'s */
     uint32_t count = atomic_load(&cspace->slot_count);
-    for (uint32_t done = 0; done < 256; done++) {
+    for (uint32_t done = 0; done < 48; done++) {
         uint32_t index = atomic_load(&cspace->clear_cursor);
         if (index >= count)
             return false;
@@ -359,7 +359,7 @@ bool cspace_close_step(struct cspace *cspace)
 static void cspace_class_kill(struct object *object)
 {
     while (cspace_close_step((struct cspace *)object))
-        ;
+        arch_irq_poll();
 }
 
 static bool cspace_class_destroy(struct object *object)
@@ -367,8 +367,11 @@ static bool cspace_class_destroy(struct object *object)
     struct cspace *cspace = (struct cspace *)object;
     if (cspace->pages == nullptr)
         return true;
-    for (uint32_t i = 0; i < cspace->slot_count / SLOTS_PER_PAGE; i++)
+    for (uint32_t i = 0; i < cspace->slot_count / SLOTS_PER_PAGE; i++) {
         untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages[i]));
+        if (i % 16 == 15)
+            arch_irq_poll();
+    }
     untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages));
     return true;
 }

@@ -146,14 +146,23 @@ static void leave_untyped_list(struct object *object)
 
 void object_watches_notify(struct object *object)
 {
-    spinlock_acquire(&object->lock);
-    struct list_node *node;
-    while ((node = list_pop_front(&object->watches)) != nullptr) {
-        struct watch *watch = container_of(node, struct watch, object_node);
-        watch->is_on_object = false;
-        ring_watch_signal(watch, 0, true);
+    constexpr uint32_t AT_ONCE = 16;
+    bool is_done = false;
+    while (!is_done) {
+        spinlock_acquire(&object->lock);
+        for (uint32_t i = 0; i < AT_ONCE && !is_done; i++) {
+            struct list_node *node = list_pop_front(&object->watches);
+            is_done = node == nullptr;
+            if (node != nullptr) {
+                struct watch *watch = container_of(node, struct watch, object_node);
+                watch->is_on_object = false;
+                ring_watch_signal(watch, 0, true);
+            }
+        }
+        spinlock_release(&object->lock);
+        if (!is_done)
+            arch_irq_poll();
     }
-    spinlock_release(&object->lock);
 }
 
 void object_kill(struct object *object)
@@ -164,7 +173,7 @@ void object_kill(struct object *object)
     trace_object_killed(arch_cpu(), trace_thread_id(arch_cpu()), object->id, object->type);
     leave_untyped_list(object);
     while (object_revoke_step(object, nullptr, 0))
-        ;
+        arch_irq_poll();
     const struct object_class *class = object_classes[object->type];
     if (class != nullptr && class->kill != nullptr)
         class->kill(object);
@@ -231,6 +240,7 @@ void reap_tell_endpoints(void)
         struct badge *badge = container_of(list->badges, struct badge, deferred);
         list->badges = badge->deferred.next;
         endpoint_badge_gone(badge);
+        arch_irq_poll();
     }
     while (list->ownerless != nullptr) {
         struct endpoint *endpoint = list->ownerless;
@@ -245,6 +255,7 @@ bool reap_run(void)
     struct reap_list *list = arch_cpu()->reap_list;
     reap_tell_endpoints();
     for (uint32_t done = 0; done < 64 && list->first != nullptr; done++) {
+        arch_irq_poll();
         struct object *object = list->first;
         list->first = object->reap_next;
         if (list->first == nullptr)

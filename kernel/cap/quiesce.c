@@ -81,6 +81,8 @@ static bool run_list(struct quiesce_list *list, bool with_self)
         spinlock_release(&list->lock);
         item->release(item);
         atomic_fetch_sub_explicit(&pending_count, 1, memory_order_relaxed);
+        if (!with_self)
+            arch_irq_poll(); /* at the end of an entry no lock is held */
     }
 }
 

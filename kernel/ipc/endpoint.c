@@ -417,6 +417,7 @@ static void fail_all(struct endpoint *endpoint, struct wait_queue *queue)
         if (waiter == nullptr)
             return;
         waiter_end(waiter, ERROR_PEER_DIED, nullptr, 0);
+        arch_irq_poll();
     }
 }
 

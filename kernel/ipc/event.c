@@ -42,9 +42,7 @@ void event_signal(struct event *event, uint64_t bits)
 static void event_class_kill(struct object *object)
 {
     struct event *event = (struct event *)object;
-    spinlock_acquire(&object->lock);
     wait_queue_end(&event->waiters, ERROR_PEER_DIED);
-    spinlock_release(&object->lock);
     log_reader_gone(event);
 }
 

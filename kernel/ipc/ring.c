@@ -50,6 +50,14 @@ void ring_wake(struct ring *ring)
     sched_ready(thread);
 }
 
+/* Lets interrupts in during long work. The lock is dropped and taken again. */
+static void lock_pause(struct ring *ring) REQUIRES(&ring->lock)
+{
+    spinlock_release(&ring->lock);
+    arch_irq_poll();
+    spinlock_acquire(&ring->lock);
+}
+
 static void push_watch(struct ring *ring, struct watch *watch) REQUIRES(&ring->lock)
 {
     list_remove(&watch->pending_node);
@@ -213,6 +221,8 @@ static void ring_class_kill(struct object *object)
         struct watch *watch = watch_at(ring, i);
         if (watch->state == WATCH_ACTIVE || watch->state == WATCH_TIMER)
             watch_end(ring, watch);
+        if (i % 32 == 31)
+            lock_pause(ring);
     }
     struct list_node *node;
     while ((node = list_pop_front(&ring->endpoints)) != nullptr) {
@@ -243,12 +253,14 @@ static void ring_class_kill(struct object *object)
         struct waiter *caller = debt_take(&call->owed, &sequence);
         if (caller != nullptr && waiter_claim(caller, sequence))
             waiter_end(caller, ERROR_PEER_DIED, nullptr, 0);
+        arch_irq_poll();
     }
     /* One whose wait begins now finds the ring closed (ring_submit.c, waiter_restored): one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t i = 0; i < ring->operation_count; i++) {
         struct operation *operation = operation_at(ring, i);
         (void)operation_cancel(operation, atomic_load(&operation->wait_word) >> 8, ERROR_CANCELLED);
+        arch_irq_poll();
     }
 }
 
@@ -283,6 +295,7 @@ static status_t pages_alloc(struct untyped *untyped, uint32_t count, void **tabl
         if (status != OK)
             return status;
         table[(*out_count)++] = phys_to_virt(page);
+        arch_irq_poll();
     }
     return OK;
 }
@@ -294,6 +307,8 @@ static void records_init(struct ring *ring) NO_THREAD_SAFETY /* nobody else know
         watch->ring = ring;
         watch->free_next = ring->watch_free;
         ring->watch_free = watch;
+        if (i % 128 == 0)
+            arch_irq_poll();
     }
     for (uint32_t i = ring->call_count; i-- > 0;) {
         struct ring_call *call = ring_call_at(ring, i);

@@ -160,6 +160,7 @@ static uint32_t submit_one(struct ring *ring, uint32_t head, uint32_t limit, uin
         head_set(ring, head + taken);
         spinlock_release(&ring->lock);
         is_elsewhere = run(sub, ring, &request, &status);
+        arch_irq_poll();
         spinlock_acquire(&ring->lock);
     }
     ring->reserved -= taken;

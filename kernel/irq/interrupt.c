@@ -101,9 +101,7 @@ static void interrupt_class_kill(struct object *object)
             arch_irq_unmask(interrupt->source); /* death counts as the acknowledgement */
     }
     spinlock_release(&irq_lock);
-    spinlock_acquire(&object->lock);
     wait_queue_end(&interrupt->waiters, ERROR_PEER_DIED);
-    spinlock_release(&object->lock);
 }
 
 const struct object_class interrupt_class = {.kill = interrupt_class_kill};

@@ -175,6 +175,7 @@ status_t log_drain(struct invocation *inv, struct log *self, uint64_t cursor, ui
     struct vspace *vspace = inv->thread->process->vspace;
     if (size < sizeof(struct tess_log_record) + LOG_TEXT_MAX)
         return ERROR_BAD_ARGUMENT;
+    constexpr uint32_t AT_ONCE = 8; /* records passed over before interrupts are let in */
     uint64_t written = 0, lost = 0, next = cursor;
     uint8_t copy[sizeof(struct tess_log_record) + LOG_TEXT_MAX];
     uint64_t position = UINT64_MAX, sequence = 0; /* where the walk stands; restarted when the writer overtook it */
@@ -188,14 +189,15 @@ status_t log_drain(struct invocation *inv, struct log *self, uint64_t cursor, ui
             lost += cursor == 0 && lost == 0 && written == 0 ? 0 : self->head_sequence - next;
             next = self->head_sequence;
         }
-        while (position < self->tail_position && sequence < next) {
+        for (uint32_t i = 0; i < AT_ONCE && position < self->tail_position && sequence < next; i++) {
             struct tess_log_record skipped;
             ring_copy_out(self, position, &skipped, sizeof(skipped));
             position += record_size(skipped.size);
             sequence++;
         }
         uint32_t bytes = 0;
-        if (position < self->tail_position) {
+        bool is_there = sequence >= next;
+        if (is_there && position < self->tail_position) {
             struct tess_log_record record;
             ring_copy_out(self, position, &record, sizeof(record));
             bytes = record_size(record.size);
@@ -204,7 +206,11 @@ status_t log_drain(struct invocation *inv, struct log *self, uint64_t cursor, ui
             else
                 bytes = 0;
         }
+        bool is_end = position >= self->tail_position;
         spinlock_release(&self->lock);
+        arch_irq_poll();
+        if (!is_there && !is_end)
+            continue;
         if (bytes == 0)
             break;
         status_t status = user_copy_out(vspace, address + written, copy, bytes);

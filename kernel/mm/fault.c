@@ -142,6 +142,7 @@ status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
             region_withdraw(memory, begin, at - begin, WITHDRAW_ALL);
         for (uint32_t i = 0; i < held; i++)
             memory_page_release(memory, pages[i]);
+        arch_irq_poll();
     }
     return status;
 }

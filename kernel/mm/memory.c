@@ -2,6 +2,7 @@
  * Memory objects. Pages of an anonymous object hang in an array of 8 inside the object, or in a radix tree of 512-entry nodes
  * whose depth is fixed by the size; nodes and pages are charged to the object's untyped. Lock: memory->lock, after vspace->lock.
  */
+#include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/futex.h>
 #include <kernel/page.h>
@@ -96,6 +97,20 @@ static status_t commit_range(struct memory *memory, uint64_t first, uint64_t cou
     return OK;
 }
 
+/* The same without the lock, which is taken for some pages at a time. */
+static status_t commit_in_parts(struct memory *memory, uint64_t first, uint64_t last)
+{
+    constexpr uint64_t AT_ONCE = 4;
+    status_t status = OK;
+    for (uint64_t i = first; i < last && status == OK; i += AT_ONCE) {
+        spinlock_acquire(&memory->lock);
+        status = commit_range(memory, i, min_u64(AT_ONCE, last - i));
+        spinlock_release(&memory->lock);
+        arch_irq_poll();
+    }
+    return status;
+}
+
 static status_t create(struct untyped *untyped, enum memory_kind kind, uint64_t size_pages, struct memory **out_memory)
 {
     status_t status = object_create(untyped, OBJECT_MEMORY, sizeof(struct memory), (void **)out_memory);
@@ -124,8 +139,10 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
                 untyped_uncharge(untyped, size_pages);
                 status = ERROR_NO_CONTIGUOUS;
             } else {
-                for (uint64_t i = 0; i < size_pages; i++)
+                for (uint64_t i = 0; i < size_pages; i++) {
                     page_zero(phys_to_virt(run + (i << PAGE_SHIFT)));
+                    arch_irq_poll();
+                }
                 memory->kind = MEMORY_KIND_RUN;
                 memory->run = run;
                 spinlock_acquire(&memory->lock);
@@ -137,11 +154,8 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
     } else {
         while (memory->depth == 0 ? size_pages > MEMORY_INLINE_PAGES : size_pages > 1ull << (9 * memory->depth))
             memory->depth++;
-        if (flags & MEMORY_COMMITTED) {
-            spinlock_acquire(&memory->lock);
-            status = commit_range(memory, 0, size_pages);
-            spinlock_release(&memory->lock);
-        }
+        if (flags & MEMORY_COMMITTED)
+            status = commit_in_parts(memory, 0, size_pages);
     }
     if (status != OK) {
         object_put(&memory->object);
@@ -167,12 +181,14 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
     if (level > 0) {
         paddr_t *entries = phys_to_virt(*place);
         for (uint32_t i = 0; i < 512; i++)
-            if (!free_tree(memory, &entries[i], level - 1, budget))
+            if (entries[i] != 0 && !free_tree(memory, &entries[i], level - 1, budget))
                 return false;
+        arch_irq_poll();
     }
     if (*budget == 0)
         return false;
-    (*budget)--;
+    if ((*budget)-- % 16 == 0)
+        arch_irq_poll();
     if (level == 0)
         memory_page_release(memory, *place);
     else
@@ -286,6 +302,7 @@ static status_t copy(struct invocation *inv, struct memory *self, uint64_t offse
         offset += part;
         address += part;
         size -= part;
+        arch_irq_poll();
     }
     return OK;
 }
@@ -317,6 +334,8 @@ status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t off
         status_t status = memory_commit_page(self, i);
         if (status != OK)
             return status;
+        if (i % 16 == 15)
+            arch_irq_poll();
     }
     return OK;
 }

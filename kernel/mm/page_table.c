@@ -109,6 +109,15 @@ static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop)
     return removed;
 }
 
+/* `entry` of a table of this level, for va, is empty: the address of the next one that is not, or of the table's end. */
+static vaddr_t next_present(const uint64_t *entry, vaddr_t va, uint32_t level)
+{
+    vaddr_t at = (va & ~(level_size(level) - 1)) + level_size(level);
+    while ((at & (level_size(level + 1) - 1)) != 0 && !arch_pte_is_present(*++entry))
+        at += level_size(level);
+    return at;
+}
+
 bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
 {
     bool any = false;
@@ -123,7 +132,7 @@ bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tab
         }
         vaddr_t stop = min_u64(end, (va & ~(level_size(level + 1) - 1)) + level_size(level + 1));
         if (level > 0) {
-            stop = min_u64(end, (va & ~(level_size(level) - 1)) + level_size(level)); /* nothing is mapped by this entry */
+            stop = min_u64(end, next_present(path[level], va, level)); /* nothing is mapped by this entry */
         } else {
             uint32_t removed = leaves_remove(path[0], va, stop);
             page_of(table)->slab_free -= (uint16_t)removed;
@@ -141,6 +150,24 @@ bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tab
         va = stop;
     }
     return any;
+}
+
+vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end)
+{
+    for (vaddr_t va = start; va < end;) {
+        paddr_t table = root;
+        uint32_t level = ARCH_PT_LEVELS - 1;
+        for (; level > 0; level--) {
+            uint64_t entry = *entry_in(table, va, level);
+            if (!arch_pte_is_present(entry))
+                break;
+            table = arch_pte_address(entry);
+        }
+        if (level == 0)
+            return va;
+        va = next_present(entry_in(table, va, level), va, level);
+    }
+    return end;
 }
 
 void page_table_free_list(struct untyped *untyped, paddr_t tables)

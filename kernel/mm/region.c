@@ -1,4 +1,5 @@
 /* Regions of an address space, and taking translations away from those that map a memory. See region.h. */
+#include <arch/arch.h>
 #include <kernel/page_table.h>
 #include <kernel/region.h>
 #include <kernel/untyped.h>
@@ -114,6 +115,21 @@ void region_spares_free(struct vspace *vspace, struct region *spares[2])
             region_free(vspace, spares[i]);
 }
 
+void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end)
+{
+    constexpr uint64_t PART = 128 * PAGE_SIZE;
+    for (vaddr_t at = start; vspace->root != 0 && end - at > PART;) {
+        spinlock_acquire(&vspace->lock);
+        at = page_table_next(vspace->root, at, end);
+        vaddr_t stop = min_u64(end, at + PART);
+        if (at < end)
+            region_remove_translations(vspace, at, stop);
+        spinlock_release(&vspace->lock);
+        arch_irq_poll();
+        at = stop;
+    }
+}
+
 /* Takes one region of the memory away under the vspace's lock; false when the list is empty. */
 static bool orphan_one(struct memory *memory)
 {
@@ -126,6 +142,17 @@ static bool orphan_one(struct memory *memory)
     struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
     spinlock_release(&memory->lock);
     /* vspace stays readable for this kernel entry; its lock decides whether the region still is what it was. */
+    vaddr_t start = 0, end = 0;
+    spinlock_acquire(&vspace->lock);
+    spinlock_acquire(&memory->lock);
+    node = list_first(&memory->regions);
+    if (node != nullptr && container_of(node, struct region, memory_node)->vspace == vspace) {
+        start = container_of(node, struct region, memory_node)->start;
+        end = container_of(node, struct region, memory_node)->end;
+    }
+    spinlock_release(&memory->lock);
+    spinlock_release(&vspace->lock);
+    region_evict(vspace, start, end);
     spinlock_acquire(&vspace->lock);
     spinlock_acquire(&memory->lock);
     struct region *region = nullptr;
@@ -148,7 +175,7 @@ static bool orphan_one(struct memory *memory)
 void vspace_orphan_regions(struct memory *memory)
 {
     while (orphan_one(memory))
-        ;
+        arch_irq_poll();
 }
 
 /* ---- Translations of some pages of a memory, in every region that maps them ---- */

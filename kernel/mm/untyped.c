@@ -219,6 +219,7 @@ bool untyped_kill_step(struct untyped *untyped)
             continue; /* somebody else emptied the child */
         object_kill(victim);
         object_put(victim);
+        arch_irq_poll();
     }
     return true;
 }

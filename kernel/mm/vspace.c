@@ -141,6 +141,7 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
     if (!is_user_range(address, size))
         return ERROR_BAD_ARGUMENT;
     vaddr_t end = address + size;
+    region_evict(self, address, end);
     struct region *spares[2] = {nullptr, nullptr};
     struct region *dead = nullptr; /* chained through tree_node.left */
     spinlock_acquire(&self->lock);
@@ -183,9 +184,13 @@ static void vspace_kill(struct object *object)
 {
     /* Every mapping ends now; processes that still run here fault and end. */
     struct vspace *vspace = (struct vspace *)object;
+    spinlock_acquire(&vspace->lock);
+    peekable_set(vspace->is_destroyed, true);
+    spinlock_release(&vspace->lock);
+    region_evict(vspace, 0, USER_TOP);
     for (;;) {
+        arch_irq_poll();
         spinlock_acquire(&vspace->lock);
-        peekable_set(vspace->is_destroyed, true);
         struct tree_node *node = tree_first(&vspace->regions);
         struct region *region = node != nullptr ? container_of(node, struct region, tree_node) : nullptr;
         struct memory *memory = nullptr;

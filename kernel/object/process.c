@@ -77,7 +77,7 @@ static void finish(struct process *process)
     audit_flush(process->cspace);
     if (atomic_fetch_sub(&process->cspace->process_count, 1) == 1)
         while (cspace_close_step(process->cspace))
-            ;
+            arch_irq_poll();
     /* Servers hear of its badges before anybody hears of its end: a successor may have the same badge. */
     reap_tell_endpoints();
     for (;;) {
@@ -145,6 +145,7 @@ void process_end(struct process *process, uint32_t cause, int32_t status)
     for (struct thread *thread; is_first && (thread = take_unkilled(process, nullptr)) != nullptr;) {
         thread_kill(thread);
         object_put(&thread->object);
+        arch_irq_poll();
     }
     if (is_first && !has_threads)
         finish(process);

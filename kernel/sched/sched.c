@@ -438,6 +438,9 @@ static void put_back(struct cpu *cpu, struct thread *thread)
 {
     struct thread *thread = cpu->current;
     struct run_queue *queue = cpu->run_queue;
+again:
+    /* What is asked from here on, by an interrupt that the cleaning up lets in, is looked at once more. */
+    cpu->exit_work &= ~(uint32_t)EXIT_RESCHEDULE;
     if (thread != nullptr && !admit(cpu, thread, true))
         thread = nullptr;
     bool must_stop = queue->must_give_way || peek(queue->is_used_up);
@@ -452,6 +455,8 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     }
     if (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE))
         clean_up_and_keep_up(cpu);
+    if (thread != nullptr && (cpu->exit_work & EXIT_RESCHEDULE))
+        goto again;
     while (thread == nullptr) {
         thread = pick(cpu);
         if (thread == nullptr) {
@@ -465,6 +470,7 @@ static void put_back(struct cpu *cpu, struct thread *thread)
         } else if (!start(cpu, thread)) {
             thread = nullptr;
             (void)clean_up(cpu);
+            arch_irq_poll(); /* there may be many that end instead */
         }
     }
     return finish_exit(cpu, thread);

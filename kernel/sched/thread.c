@@ -169,15 +169,31 @@ bool thread_wait_cancel(struct thread *thread, status_t status)
     return true;
 }
 
-void wait_queue_end(struct wait_queue *queue, status_t status)
+/* Some of them; true when more may be left. */
+static bool end_some(struct wait_queue *queue, status_t status) REQUIRES(queue->lock)
 {
-    for (struct list_node *node = list_first(&queue->waiters), *next; node != nullptr; node = next) {
+    constexpr uint32_t AT_ONCE = 8;
+    uint32_t count = 0;
+    for (struct list_node *node = list_first(&queue->waiters), *next; node != nullptr && count < AT_ONCE; node = next) {
         next = list_next(&queue->waiters, node);
         struct waiter *waiter = container_of(node, struct waiter, node);
         if (!waiter_claim_any(waiter))
-            continue;
+            continue; /* whoever ends its wait unlinks it */
         list_remove(node);
         waiter_end(waiter, status, nullptr, 0);
+        count++;
+    }
+    return count == AT_ONCE;
+}
+
+void wait_queue_end(struct wait_queue *queue, status_t status)
+{
+    for (bool has_more = true; has_more;) {
+        spinlock_acquire(queue->lock);
+        has_more = end_some(queue, status);
+        spinlock_release(queue->lock);
+        if (has_more)
+            arch_irq_poll();
     }
 }
 

@@ -170,15 +170,15 @@ static void report_boot(uint64_t now_ns)
     log_info("bench: boot_init %lu %lu", cost, cost);
 }
 
-/* "bench=scale N" in the kernel's command line: N; else 0. */
-static uint32_t scale_wanted(void)
+/* The kernel's command line: "bench=scale N", "bench=latency", or nothing. */
+static const char *wanted(void)
 {
     static struct tess_platform platform;
-    static const char wanted[] = "bench=scale ";
     bench_must(tess_machine_platform(std_handle_needed("machine"), (uint64_t)&platform), "machine.platform");
-    const char *text = platform.cmdline;
-    return strncmp(text, wanted, sizeof(wanted) - 1) == 0 ? (uint32_t)(text[sizeof(wanted) - 1] - '0') : 0;
+    return platform.cmdline;
 }
+
+static bool is_prefix(const char *prefix, const char *text) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
 int main(void)
 {
@@ -188,9 +188,14 @@ int main(void)
         return bench_peer_run(role) ? 0 : 1;
     }
     system_handle = std_handle_needed("system");
-    uint32_t scale_cpus = scale_wanted();
-    if (scale_cpus != 0) {
-        bench_scale_run(scale_cpus);
+    static const char scale[] = "bench=scale ";
+    const char *what = wanted();
+    bool is_scale = is_prefix(scale, what), is_latency = is_prefix("bench=latency", what);
+    if (is_scale)
+        bench_scale_run((uint32_t)(what[sizeof(scale) - 1] - '0'));
+    if (is_latency)
+        bench_latency_run();
+    if (is_scale || is_latency) {
         log_info("bench: done");
         power(POWER_OFF);
     }

@@ -26,6 +26,10 @@ handle_t bench_peer_start(const char *name, handle_t first, handle_t second);
 /* In the peer: does not return. False: no such role. */
 bool bench_peer_run(const char *name);
 
+/* Long work of every kind (latency.c), and the part of its other process. */
+void bench_latency_run(void);
+[[noreturn]] void bench_latency_crowd(handle_t event);
+
 /* How the paths scale, with 1, 2, 4.. workers up to `cpus`; and a worker's part: false = no such role. */
 void bench_scale_run(uint32_t cpus);
 bool bench_scale_work(const char *role);

@@ -126,6 +126,9 @@ const struct bench bench_event_wake = {.name = "event_wake", .count = 200, .prep
 
 bool bench_peer_run(const char *name)
 {
+    if (strcmp(name, "crowd") == 0) {
+        bench_latency_crowd(std_handle_needed("first"));
+    }
     if (strcmp(name, "echo") == 0) {
         echo_serve(std_handle_needed("first"));
     }

@@ -268,6 +268,8 @@ static bool take_interrupts(void)
     return any;
 }
 
+void arch_irq_poll(void) { (void)take_interrupts(); }
+
 void arch_idle(void)
 {
     if (take_interrupts())

@@ -169,6 +169,9 @@ void x86_final_trap(const struct arch_frame *frame, uint64_t vector, uint64_t er
 /* STI holds interrupts back until after the next instruction, so none slips in between it and HLT (Intel SDM vol. 2, STI). */
 void arch_idle(void) { __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory"); }
 
+/* Not inlined: tools/latency looks for it. */
+[[gnu::noinline]] void arch_irq_poll(void) { __asm__ volatile("sti\n\tnop\n\tcli" : : : "memory"); }
+
 void arch_halt(void)
 {
     for (;;) {

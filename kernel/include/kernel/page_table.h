@@ -15,6 +15,8 @@ void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, u
 /* Removes [start, end); true when any entry was present (the caller flushes TLBs). Tables that became empty are put on
  * `out_tables` (chained through their first word), to be freed after the flush with page_table_free_list(). */
 bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables);
+/* The first address from `start` on whose table of the lowest level exists; `end` when there is none below it. */
+vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end);
 void page_table_free_list(struct untyped *untyped, paddr_t tables);
 /* Changes the protection of present entries; true when any was. */
 bool page_table_protect(paddr_t root, vaddr_t start, vaddr_t end, uint32_t prot);

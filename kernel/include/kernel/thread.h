@@ -180,7 +180,7 @@ void thread_wait_restored(struct thread *thread, uint64_t sequence);
 bool thread_wait_cancel(struct thread *thread, status_t status);
 /* The current thread was interrupted while it did not wait: consumes that. */
 bool thread_take_interrupt(struct thread *thread);
-/* Ends the wait of all who are in the queue, whose lock is held, with `status`. */
+/* Ends the wait of all who are in the queue, which nobody joins any more, with `status`. No lock is held. */
 void wait_queue_end(struct wait_queue *queue, status_t status);
 
 [[nodiscard]] status_t thread_create(struct untyped *untyped, struct process *process, struct memory *message, uint64_t offset,

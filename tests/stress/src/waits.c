@@ -35,7 +35,7 @@ void step_pairs(struct worker *worker)
     thread_start(&thread, echoes, &endpoint);
     if (any(worker, 2) != 0)
         EXPECT_OK(tess_thread_set_affinity(thread.thread, 1ull << any(worker, guest.cpu_count)));
-    for (uint64_t i = 0; i < 200; i++) {
+    for (uint64_t i = 0; i < 50; i++) {
         struct tess_regs regs = {.op = op_make(INTERFACE_TEST, 1, 1, 0, 0), .handle = endpoint, .aux = DEADLINE_INFINITE, .word = {i * 7}};
         EXPECT_OK(tess_invoke(&regs));
         EXPECT_EQUAL(regs.word[0], i * 7 + 1);
@@ -63,7 +63,7 @@ static void returns(void *context)
 
 void step_events(struct worker *worker)
 {
-    struct ball ball = {.turns = 100};
+    struct ball ball = {.turns = 20};
     struct std_thread thread;
     uint64_t bits;
     EXPECT_OK(tess_untyped_create_event(std_self.untyped, &ball.there));
@@ -155,7 +155,7 @@ void step_interrupts(struct worker *worker)
     bool is_watched = any(worker, 2) != 0;
     if (is_watched)
         EXPECT_OK(tess_ring_watch(ring.handle, interrupt, 1, 1, WATCH_MULTI));
-    for (uint32_t i = 0; i < 20; i++) {
+    for (uint32_t i = 0; i < 10; i++) {
         EXPECT_OK(tess_interrupt_ack(interrupt));
         uart_interrupt(&uart, true);
         if (is_watched)

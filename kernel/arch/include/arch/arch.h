@@ -76,6 +76,8 @@ void irq_device(uint32_t source); /* the architecture has masked the source and 
 /* Waits for an interrupt with interrupts enabled, atomically (sti;hlt / wfi), handles it (from kernel mode), returns with
  * interrupts off. Also returns for spurious wake-ups. Sets nothing in cpu. */
 void arch_idle(void);
+/* Takes interrupts that wait, if there are any, and returns with interrupts off. No lock is held. */
+void arch_irq_poll(void);
 /* [inline] static inline void arch_cpu_relax(void);  pause / yield hint */
 
 /* ---- Entry from user mode ---------------------------------------------------------------------------------------
