@@ -369,6 +369,8 @@ const char *__tsan_default_suppressions(void)
         "race_top:is_excluded\nrace_top:programs_have_ended\n"
         /* Is the tree of timers empty: lib/core knows no atomics. Only this CPU inserts; another one may just have removed the last. */
         "race_top:timer_program\n"
+        /* A new page of slots: its readers come by its pointer, which orders them after what was written before (address dependency). */
+        "race:^slots_grow$\n"
         /* The deadline of a wait that may be over by now: the sequence number tells. */
         "race_top:thread_wait_restored\n";
 }

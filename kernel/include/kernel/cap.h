@@ -27,7 +27,7 @@ struct slot {
     _Atomic uint64_t name;         /* the handle; of an empty slot the next one, with the index of its neighbour (SLOT_EMPTY) */
     struct badge *_Atomic badge;
     _Atomic uint32_t rights;
-    uint32_t inherit; /* INHERIT_*, HANDLE_*; object->lock */
+    uint32_t inherit;            /* INHERIT_*, HANDLE_*; object->lock */
     struct derivation_node node; /* node.child links free slots */
     struct cspace *cspace;
 };
@@ -116,7 +116,11 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
 [[nodiscard]] status_t cspace_refusal(struct cspace *cspace, handle_t handle);
 [[nodiscard]] static inline status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
 {
-    return __builtin_expect(cspace_peek(cspace, handle, out_cap), true) ? OK : cspace_refusal(cspace, handle);
+    if (__builtin_expect(cspace_peek(cspace, handle, out_cap), true))
+        return OK;
+    status_t status = cspace_refusal(cspace, handle);
+    __builtin_assume(status != OK);
+    return status;
 }
 
 /* The first handle in use at slot *index or above; moves *index to its slot. NOT_FOUND when there is none. */
@@ -152,4 +156,4 @@ void badge_release(struct badge *badge);
 void derivation_init_root(struct derivation_node *root);
 void derivation_insert(struct derivation_node *parent, struct derivation_node *node);
 void derivation_insert_after(struct derivation_node *sibling, struct derivation_node *node); /* as a child of the same parent */
-void derivation_remove(struct derivation_node *node); /* its children become its parent's */
+void derivation_remove(struct derivation_node *node);                                        /* its children become its parent's */

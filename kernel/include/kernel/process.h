@@ -29,10 +29,10 @@ struct process {
     /* Who hears of faults (object/handler.c); changed under lock. */
     struct endpoint *handler; /* counted; nullptr = nobody */
     uint32_t handler_rights, handler_flags;
-    struct badge handler_badge; /* its value only */
+    struct badge handler_badge;                   /* its value only */
     struct thread *exec_thread GUARDED_BY(&lock); /* in process.exec: no new threads; nullptr = none */
-    uint32_t exec_slot;         /* exec_thread: slots below are done */
-    bool is_needed;             /* the first process: the system ends with it */
+    uint32_t exec_slot;                           /* exec_thread: slots below are done */
+    bool is_needed;                               /* the first process: the system ends with it */
 };
 
 extern const struct object_class process_class;

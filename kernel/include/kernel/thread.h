@@ -65,8 +65,8 @@ struct thread {
     uint64_t upcall_fault_entry;
     struct memory *upcall_memory; /* counted; its page upcall_index is pinned */
     uint64_t upcall_index;
-    struct thread_event *event;   /* kernel/handler.h; kept from the first one on */
-    bool is_in_event;             /* lock; the frame is a call's, its own is in `event` */
+    struct thread_event *event; /* kernel/handler.h; kept from the first one on */
+    bool is_in_event;           /* lock; the frame is a call's, its own is in `event` */
 
     struct object object;
 
@@ -87,9 +87,9 @@ struct thread {
     struct tess_message_page *message; /* direct-map address of the pinned page */
     struct memory *message_memory;     /* counted; its page message_index is pinned */
     uint64_t message_index;
-    struct debt owed;                  /* the call this thread is to answer; its lock: `lock` */
-    struct debt *awaits;               /* where the reply is owed that this thread waits for; nullptr: none, or nobody took the call */
-    uint64_t call_op, call_badge;      /* of the message it waits to have taken: op with rights << 32 */
+    struct debt owed;             /* the call this thread is to answer; its lock: `lock` */
+    struct debt *awaits;          /* where the reply is owed that this thread waits for; nullptr: none, or nobody took the call */
+    uint64_t call_op, call_badge; /* of the message it waits to have taken: op with rights << 32 */
 
     /* Scheduling. */
     struct spinlock lock; /* is_parked, against resume and kill; owed */

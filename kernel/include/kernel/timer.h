@@ -23,5 +23,5 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns); /* on this CPU's queu
 /* True when it was armed and now is not; false: never armed, or fire() ran or is running. */
 bool timer_cancel(struct timer *timer);
 void timer_move_all(uint32_t from, uint32_t to); /* cpu_lease.c */
-void timer_expire(void);  /* irq_timer */
-void timer_program(void); /* at kernel exit: next deadline or slice end */
+void timer_expire(void);                         /* irq_timer */
+void timer_program(void);                        /* at kernel exit: next deadline or slice end */

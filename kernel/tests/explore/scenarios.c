@@ -336,7 +336,8 @@ static void idle_setup(void)
     vaddr_t at;
     must(memory_create(untyped_root, 2, 0, &memory));
     handle_t handle = explore_give(&memory->object, RIGHTS_ALL);
-    must(vspace_map_memory(explore_space, memory, 0, 2 * PAGE_SIZE, FIRST, true, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, INHERIT_DEFAULT, &at));
+    must(vspace_map_memory(explore_space, memory, 0, 2 * PAGE_SIZE, FIRST, true, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
+                           INHERIT_DEFAULT, &at));
     struct explore_thread *taker = explore_add_thread(), *user = explore_add_thread();
     add_sleep(taker, 2 * SECOND);
     explore_add_call(taker, handle, OP_MEMORY_DECOMMIT, 0, 0, PAGE_SIZE);

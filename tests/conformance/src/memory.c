@@ -178,7 +178,7 @@ static void decommit_mapped(void)
     EXPECT_OK(tess_untyped_create_ring(std_self.untyped, memory, 1, 2, 0, 0, 0, &ring));
     EXPECT_STATUS(tess_memory_decommit(memory, 0, STD_PAGE), ERROR_BUSY);
     EXPECT_STATUS(tess_memory_decommit(memory, 0, 16 * STD_PAGE), ERROR_BUSY);
-    EXPECT_EQUAL(*(volatile uint64_t *)(a + 15 * STD_PAGE), 16); /* nothing was done */
+    EXPECT_EQUAL(*(volatile uint64_t *)(a + 15 * STD_PAGE), 16);      /* nothing was done */
     EXPECT_OK(tess_memory_decommit(memory, 15 * STD_PAGE, STD_PAGE)); /* its neighbours are not */
     handle_drop(ring);
     sleep_ns(2 * NS_PER_MS);
