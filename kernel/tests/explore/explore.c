@@ -600,7 +600,8 @@ static int explore(const struct explore_scenario *scenario, uint32_t preemptions
  * preemption further. */
 int main(int count, char **arguments)
 {
-    uint32_t preemptions = count > 2 ? (uint32_t)strtoul(arguments[2], nullptr, 0) : getenv("SOAK") != nullptr ? 3 : 2;
+    const char *soak = getenv("SOAK"); /* make exports it empty when it is not set */
+    uint32_t preemptions = count > 2 ? (uint32_t)strtoul(arguments[2], nullptr, 0) : soak != nullptr && *soak != 0 ? 3 : 2;
     uint64_t limit = count > 3 ? strtoull(arguments[3], nullptr, 0) : UINT64_MAX;
     for (uint32_t i = 0; explore_scenarios[i] != nullptr; i++)
         if (count < 2)
