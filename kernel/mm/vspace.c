@@ -187,9 +187,14 @@ static void vspace_kill(struct object *object)
     spinlock_acquire(&vspace->lock);
     peekable_set(vspace->is_destroyed, true);
     spinlock_release(&vspace->lock);
-    region_evict(vspace, 0, USER_TOP);
     for (;;) {
         arch_irq_poll();
+        spinlock_acquire(&vspace->lock);
+        struct tree_node *next = tree_first(&vspace->regions);
+        vaddr_t start = next != nullptr ? container_of(next, struct region, tree_node)->start : 0;
+        vaddr_t end = next != nullptr ? container_of(next, struct region, tree_node)->end : 0;
+        spinlock_release(&vspace->lock);
+        region_evict(vspace, start, end); /* does nothing for small ones */
         spinlock_acquire(&vspace->lock);
         struct tree_node *node = tree_first(&vspace->regions);
         struct region *region = node != nullptr ? container_of(node, struct region, tree_node) : nullptr;
