@@ -173,6 +173,32 @@ status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, pad
     return status;
 }
 
+/* The lowest level of a tree, some places at a time. Only parts that held something count, so that the next round gets further. */
+static bool free_leaves(struct memory *memory, paddr_t *places, uint32_t *budget)
+{
+    constexpr uint32_t PART = 16;
+    for (uint32_t part = 0; part < 512; part += PART) {
+        paddr_t *place = &places[part], *end = place + PART;
+        paddr_t any = 0;
+        for (uint32_t i = 0; i < PART; i++)
+            any |= place[i];
+        if (any == 0)
+            continue;
+        if (*budget < PART)
+            return false;
+        for (; place < end; place++) {
+            paddr_t page = *place;
+            if (page == 0)
+                continue;
+            *place = 0;
+            memory_page_release(memory, page);
+        }
+        *budget -= PART;
+        arch_irq_poll();
+    }
+    return true;
+}
+
 /* Frees pages [*cursor..) of the radix tree below `place`, at most *budget of them; true when all are gone. */
 static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uint32_t *budget)
 {
@@ -180,15 +206,16 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
         return true;
     if (level > 0) {
         paddr_t *entries = phys_to_virt(*place);
-        for (uint32_t i = 0; i < 512; i++)
+        if (level == 1 && !free_leaves(memory, entries, budget))
+            return false;
+        for (uint32_t i = 0; level > 1 && i < 512; i++)
             if (entries[i] != 0 && !free_tree(memory, &entries[i], level - 1, budget))
                 return false;
         arch_irq_poll();
     }
     if (*budget == 0)
         return false;
-    if ((*budget)-- % 16 == 0)
-        arch_irq_poll();
+    (*budget)--;
     if (level == 0)
         memory_page_release(memory, *place);
     else

@@ -192,22 +192,35 @@ static uint64_t *leaf_entry(paddr_t root, vaddr_t va)
     return arch_pte_is_present(*entry) ? entry : nullptr;
 }
 
+static bool protect_leaves(uint64_t *entry, const uint64_t *stop, uint32_t prot)
+{
+    bool any = false;
+    for (; entry < stop; entry++) {
+        uint64_t old = *entry;
+        if (!arch_pte_is_present(old))
+            continue;
+        uint64_t changed = __builtin_expect(arch_pte_prot(old) & PROT_DEVICE, 0)
+                               ? arch_pte_leaf(arch_pte_address(old), prot | PROT_DEVICE, 0)
+                               : arch_pte_leaf(arch_pte_address(old), prot, 0);
+        atomic_store_explicit((_Atomic uint64_t *)entry, changed, memory_order_release);
+        any = true;
+    }
+    return any;
+}
+
 static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, uint32_t prot)
 {
     bool any = false;
     uint64_t *entries = phys_to_virt(table);
+    if (level == 0)
+        return protect_leaves(&entries[entry_index(start, 0)], &entries[entry_index(end - 1, 0) + 1], prot);
     uint64_t step = level_size(level);
     for (vaddr_t va = start; va < end;) {
         vaddr_t next = (va & ~(step - 1)) + step;
         vaddr_t stop = next < end ? next : end;
         uint64_t *entry = &entries[entry_index(va, level)];
-        if (arch_pte_is_present(*entry) && level > 0) {
+        if (arch_pte_is_present(*entry))
             any |= protect_level(arch_pte_address(*entry), level - 1, va, stop, prot);
-        } else if (arch_pte_is_present(*entry)) {
-            uint32_t keep = arch_pte_prot(*entry) & PROT_DEVICE;
-            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(arch_pte_address(*entry), prot | keep, 0), memory_order_release);
-            any = true;
-        }
         va = stop;
     }
     return any;

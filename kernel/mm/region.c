@@ -117,7 +117,9 @@ void region_spares_free(struct vspace *vspace, struct region *spares[2])
 
 void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end)
 {
-    constexpr uint64_t PART = 128 * PAGE_SIZE;
+    constexpr uint64_t PART = 128 * PAGE_SIZE, SMALL = 256 * PAGE_SIZE;
+    if (end - start <= SMALL)
+        return;
     for (vaddr_t at = start; vspace->root != 0 && end - at > PART;) {
         spinlock_acquire(&vspace->lock);
         at = page_table_next(vspace->root, at, end);

@@ -34,9 +34,10 @@ static status_t page_take(struct memory *memory, paddr_t *out_page)
 
 void memory_page_release(struct memory *memory, paddr_t page)
 {
+    struct page *frame = page_of(page);
     /* Acquire: what the other holders read is read before the page is another's. */
-    if (atomic_load_explicit(&page_of(page)->holders, memory_order_acquire) == 1 ||
-        atomic_fetch_sub_explicit(&page_of(page)->holders, 1, memory_order_acq_rel) == 1)
+    if (atomic_load_explicit(&frame->holders, memory_order_acquire) == 1 ||
+        atomic_fetch_sub_explicit(&frame->holders, 1, memory_order_acq_rel) == 1)
         untyped_page_free(memory->object.untyped, OBJECT_MEMORY, page);
 }
 
@@ -212,17 +213,28 @@ static status_t clone_copy(struct memory *clone, paddr_t *place, paddr_t from) N
     return OK;
 }
 
-static void clone_share(struct memory *clone, paddr_t *place, paddr_t page) NO_THREAD_SAFETY
-{
-    atomic_fetch_add_explicit(&page_of(page)->holders, 1, memory_order_relaxed);
-    *place = page;
-    clone->may_share = true;
-    clone->committed_pages++;
-}
-
 static paddr_t *clone_places(struct memory *clone, uint64_t index, uint64_t *out_count) NO_THREAD_SAFETY
 {
     return memory_places_locked(clone, index, true, out_count);
+}
+
+/* Shares pages up to the first pinned one; how many places that are. */
+static uint64_t clone_share(struct memory *clone, paddr_t *to, const paddr_t *from, uint64_t count) NO_THREAD_SAFETY
+{
+    uint64_t shared = 0, i = 0;
+    for (; i < count; i++) {
+        if (from[i] == 0)
+            continue;
+        struct page *frame = page_of(from[i]);
+        if (frame->pin_count != 0)
+            break;
+        atomic_fetch_add_explicit(&frame->holders, 1, memory_order_relaxed);
+        to[i] = from[i];
+        shared++;
+    }
+    clone->may_share |= shared != 0;
+    clone->committed_pages += shared;
+    return i;
 }
 
 /* Pages from *cursor to at most `end`, as far as the copies of one step reach. */
@@ -240,19 +252,16 @@ static status_t clone_pages(struct memory *source, struct memory *clone, uint64_
         if (to == nullptr)
             return ERROR_NO_MEMORY;
         uint64_t count = min_u64(min_u64(from_count, to_count), end - *cursor);
-        for (uint64_t i = 0; i < count; i++, (*cursor)++) {
-            if (from[i] == 0)
-                continue;
-            if (can_share && page_of(from[i])->pin_count == 0) {
-                clone_share(clone, &to[i], from[i]);
-                continue;
-            }
-            if (copies++ == CLONE_STEP_COPIES)
-                return OK;
-            status_t status = clone_copy(clone, &to[i], from[i]);
-            if (status != OK)
-                return status;
-        }
+        uint64_t done = can_share ? clone_share(clone, to, from, count) : 0;
+        *cursor += done;
+        if (done == count)
+            continue;
+        if (copies++ == CLONE_STEP_COPIES)
+            return OK;
+        status_t status = clone_copy(clone, &to[done], from[done]);
+        if (status != OK)
+            return status;
+        (*cursor)++;
     }
     return OK;
 }
