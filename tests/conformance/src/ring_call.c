@@ -1,5 +1,6 @@
 /* A ring that serves endpoints: calls as completions, replies out of order by token, badges that go, full queues, the end. */
 #include <conformance.h>
+#include <stdatomic.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>
 #include <tess/stub/process.h>
@@ -300,6 +301,63 @@ static void callers_give_up(void)
     handle_drop(endpoint);
 }
 
+/* A reply that comes when the caller's time is up: the caller gets one of the two, and always gets on. */
+constexpr uint32_t LATE_ROUNDS = 400;
+static _Atomic uint32_t late_round, late_answered, late_timed_out;
+
+static void late_calls(void *context)
+{
+    (void)context;
+    for (uint32_t round = 0; round < LATE_ROUNDS; round++) {
+        uint64_t deadline = time_after_ns(300'000);
+        uint64_t words[12] = {deadline};
+        status_t status = raw_call(op_make(INTERFACE_TEST, 77, 1, 0, 0), endpoint, deadline, words);
+        if (status == OK) {
+            atomic_fetch_add(&late_answered, 1);
+            EXPECT_EQUAL(words[0], deadline);
+            handle_drop(words[MESSAGE_HANDLE_WORD]);
+        } else {
+            EXPECT_STATUS(status, ERROR_TIMED_OUT);
+            atomic_fetch_add(&late_timed_out, 1);
+        }
+        atomic_fetch_add(&late_round, 1);
+    }
+}
+
+static void late_replies(void)
+{
+    handle_t event;
+    struct std_thread client;
+    uint64_t seed = 77;
+    if (!open_ring(16, 4) || !EXPECT_OK(tess_untyped_create_event(std_self.untyped, &event)))
+        return;
+    atomic_store(&late_round, 0);
+    atomic_store(&late_answered, 0);
+    atomic_store(&late_timed_out, 0);
+    thread_start(&client, late_calls, nullptr);
+    while (atomic_load(&late_round) < LATE_ROUNDS && test_has_passed()) {
+        struct tess_completion completion = {};
+        status_t status = std_ring_wait(&ring, &completion, patience());
+        if (status == ERROR_TIMED_OUT)
+            EXPECT_EQUAL(atomic_load(&late_round), LATE_ROUNDS); /* nobody calls: it must be at its end */
+        if (status != OK || completion.kind != COMPLETION_CALL)
+            continue;
+        uint64_t when = completion.words[0] - 40'000 + random_next(&seed) % 60'000;
+        while (time_now_ns() < when)
+            ;
+        struct tess_call call = {.words = {completion.words[0], [8] = event}, .reply_words = 1, .reply_handles = 1};
+        status = std_ring_reply(&ring, completion.cookie, OK, &call);
+        EXPECT(status == OK || status == ERROR_NOT_FOUND || status == ERROR_PEER_DIED);
+        if (atomic_load(&late_round) == LATE_ROUNDS - 1) /* the last one's end makes no completion */
+            sleep_ns(2 * NS_PER_MS);
+    }
+    thread_join(&client);
+    test_note("%u answered, %u timed out", atomic_load(&late_answered), atomic_load(&late_timed_out));
+    handle_drop(event);
+    std_ring_close(&ring);
+    handle_drop(endpoint);
+}
+
 /* Replies with handles. */
 static void handles_back(void)
 {
@@ -402,6 +460,7 @@ void ring_call_tests(void)
         {"ring_call.binding", binding},
         {"ring_call.ring_dies", ring_dies},
         {"ring_call.callers_give_up", callers_give_up},
+        {"ring_call.late_replies", late_replies},
         {"ring_call.handles_back", handles_back},
         {"ring_call.missed_room", missed_room},
         {"ring_call.badge_before_death", badge_before_death},
