@@ -129,6 +129,9 @@ static void wait_for_reply(struct invocation *inv, struct debt *debt)
         thread_wait_publish(inv->thread, nullptr, nullptr, inv->aux);
 }
 
+/* Its maker's table is closed: messages wait for the next server. The ring's own end, which unbinds it, may still be due. */
+static bool has_ended(const struct ring *ring) { return atomic_load_explicit(&ring->cspace->is_closed, memory_order_relaxed); }
+
 /* To the bound ring, which has promised room. */
 static status_t call_to_ring(struct invocation *inv, struct endpoint *endpoint, struct waiter *self, uint64_t op, bool wants_reply,
                              uint32_t index, bool *out_is_missed) REQUIRES(&endpoint->lock)
@@ -218,9 +221,12 @@ status_t endpoint_call(struct invocation *inv, struct endpoint *endpoint)
     uint32_t index;
     status_t status;
     struct waiter *receiver;
-    if (ring != nullptr && list_is_empty(&endpoint->callers.waiters) && ring_reserve_call(ring, wants_reply, &index))
+    bool is_served = ring != nullptr && !has_ended(ring) && list_is_empty(&endpoint->callers.waiters);
+    if (is_served && ring_reserve_call(ring, wants_reply, &index)) {
         status = call_to_ring(inv, endpoint, self, op, wants_reply, index, &is_missed);
-    else if (ring == nullptr && (receiver = claim_first(&endpoint->receivers)) != nullptr)
+        if (status == ERROR_STALE_HANDLE && has_ended(ring)) /* only just */
+            status = call_queued(inv, endpoint, op | (wants_reply ? 0 : OP_SEND));
+    } else if (ring == nullptr && (receiver = claim_first(&endpoint->receivers)) != nullptr)
         return call_to_thread(inv, endpoint, self, op, wants_reply, waiter_thread(receiver));
     else
         status = call_queued(inv, endpoint, op | (wants_reply ? 0 : OP_SEND));
@@ -349,7 +355,7 @@ bool endpoint_pump(struct endpoint *endpoint)
     for (;;) {
         spinlock_acquire(&endpoint->lock);
         struct ring *ring = endpoint->ring;
-        if (ring == nullptr) {
+        if (ring == nullptr || has_ended(ring)) {
             spinlock_release(&endpoint->lock);
             return is_missed;
         }
@@ -398,8 +404,15 @@ bool endpoint_pump(struct endpoint *endpoint)
             if (!ring_commit_call(ring, index, &message, nullptr, &sequence))
                 status = ERROR_PEER_DIED;
         }
+        bool must_wait = status == ERROR_STALE_HANDLE && has_ended(ring);
+        if (must_wait) {
+            list_push_front(&endpoint->callers.waiters, &caller->node);
+            sequence = waiter_restore(caller, &endpoint->callers);
+        }
         spinlock_release(&endpoint->lock);
-        if (status != OK || !wants_reply)
+        if (must_wait)
+            waiter_restored(caller, sequence);
+        else if (status != OK || !wants_reply)
             waiter_end(caller, status, nullptr, 0);
         else
             waiter_restored(caller, sequence);

@@ -82,6 +82,7 @@ int32_t role_map(void);
 int32_t role_unmapped(void);
 int32_t role_full(void);
 int32_t role_fpu(void);
+int32_t role_ring_maker(void);
 int32_t role_trace(void);
 int32_t role_flood(void);
 int32_t role_fork(void);

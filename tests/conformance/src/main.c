@@ -17,6 +17,7 @@ const struct role roles[] = {
     {"full", role_full},
     {"upcall", role_upcall},
     {"fpu", role_fpu},
+    {"ring_maker", role_ring_maker},
     {"spin", role_spin},
     {},
 };

@@ -358,6 +358,55 @@ static void late_replies(void)
     handle_drop(endpoint);
 }
 
+/* Makes a ring, serves an endpoint with it, gives it to "parent", and ends. */
+int32_t role_ring_maker(void)
+{
+    struct std_ring made;
+    struct std_ring_sizes sizes = {.sq_entries = 1, .cq_entries = 8, .call_slots = 2, .watch_slots = 1};
+    if (std_ring_open(&made, &sizes) != OK || tess_ring_bind(made.handle, std_handle_needed("served"), 1) != OK)
+        return 1;
+    uint64_t words[12] = {[8] = made.handle};
+    return raw_call(op_make(INTERFACE_TEST, 77, 0, 1, 0), std_handle_needed("parent"), patience(), words) == OK ? 0 : 2;
+}
+
+/* A server that ended, but whose ring somebody keeps: calls wait for the next one, also those with handles. */
+static void maker_ends(void)
+{
+    handle_t served, event;
+    struct child child;
+    if (!open_ring(8, 2) || !EXPECT_OK(tess_untyped_create_endpoint(std_self.untyped, &served)) ||
+        !EXPECT_OK(tess_untyped_create_event(std_self.untyped, &event)))
+        return;
+    struct child_args args = {.role = "ring_maker",
+                              .handles = {{"served", served, RIGHTS_ALL, false}, {"parent", endpoint, RIGHTS_ALL, false}},
+                              .handle_count = 2};
+    if (!child_start(&child, &args))
+        return;
+    struct tess_completion completion = take();
+    EXPECT_OK(answer(completion.cookie, 0));
+    child_expect(&child, EXIT_NORMAL, 0);
+    for (uint32_t handles = 0; handles < 2; handles++) {
+        uint64_t words[12] = {[8] = event};
+        status_t status = raw_call(op_make(INTERFACE_TEST, 77, 0, handles, 0), served, time_after_ns(20 * NS_PER_MS), words);
+        EXPECT_STATUS(status, ERROR_TIMED_OUT);
+    }
+    handle_drop(completion.words[8]);
+    struct caller caller = {.handle = served, .word = 5, .deadline = patience()};
+    struct std_thread thread;
+    thread_start(&thread, calls, &caller);
+    EXPECT_OK(tess_ring_bind(ring.handle, served, 2));
+    completion = take();
+    EXPECT_EQUAL(completion.words[0], 5);
+    EXPECT_OK(answer(completion.cookie, 6));
+    thread_join(&thread);
+    EXPECT_OK(caller.status);
+    child_end(&child);
+    handle_drop(event);
+    std_ring_close(&ring);
+    handle_drop(served);
+    handle_drop(endpoint);
+}
+
 /* Replies with handles. */
 static void handles_back(void)
 {
@@ -461,6 +510,7 @@ void ring_call_tests(void)
         {"ring_call.ring_dies", ring_dies},
         {"ring_call.callers_give_up", callers_give_up},
         {"ring_call.late_replies", late_replies},
+        {"ring_call.maker_ends", maker_ends},
         {"ring_call.handles_back", handles_back},
         {"ring_call.missed_room", missed_room},
         {"ring_call.badge_before_death", badge_before_death},
