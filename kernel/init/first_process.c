@@ -117,6 +117,8 @@ void first_process_start(const struct boot_info *bi)
 {
     if (bi->image_size == 0)
         panic("no boot image was given: pass one as initial ramdisk (-initrd)");
+    if (bi->image_start < bi->kernel_end && bi->image_start + bi->image_size > bi->kernel_start)
+        panic("not enough memory: the boot image was loaded where the kernel lies");
     if (bi->image_start & (PAGE_SIZE - 1))
         panic("the boot image at %lx is not page aligned", bi->image_start);
     struct cpio_file file;

@@ -17,7 +17,7 @@ def small(t):
 
 
 # The smallest are what QEMU can still put the kernel and the boot image into.
-TIGHT = {"x86_64": ("16M", "8M", "4M", "3M"), "aarch64": ("16M", "8M", "6M"), "riscv64": ("16M", "6M")}
+TIGHT = {"x86_64": ("16M", "8M", "4M"), "aarch64": ("16M", "8M", "6M"), "riscv64": ("16M", "6M")}
 
 
 @scenario(cpus=(1, 4), timeout=60)
@@ -29,7 +29,7 @@ def tight(t):
         t.check(end[2] is None or "not enough memory" in end[2], f"{size}: {end[0]}")
         refused = re.findall(r"cannot start (\S+): not enough memory: \d+ KiB wanted, \d+ KiB left", machine.serial)
         t.check(end[1] is None or len(refused) == len(SERVICES) - int(end[1]), f"{size}: {end[0]}, refused {refused}")
-        t.check(size != "3M" or refused, f"{size} is enough?")
+        t.check(size != "4M" or refused, f"{size} is enough?")
         t.note(f"{size}: {end[1] or 'all' if end[2] is None else 'no'} services")
         if not {"tsh", "serial", "devmgr"} & set(refused) and end[2] is None:
             machine.expect(r"^tsh> ", 30)
