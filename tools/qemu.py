@@ -152,8 +152,9 @@ def accelerator(options):
 def is_map_racy(arch):
     """Before 8.1.1 QEMU crashes now and then (SIGSEGV in memory_region_dispatch_write) when one CPU changes the memory map, as
     the sizing of PCI windows does, while another one writes to a device: a running CPU sees the new map before its TLB is
-    flushed. Not with all CPUs in one host thread. (QEMU's change: "softmmu: Use async_run_on_cpu in tcg_commit".)"""
-    return qemu_version(arch) < (8, 2)
+    flushed. Not with all CPUs in one host thread. (QEMU's change: "softmmu: Use async_run_on_cpu in tcg_commit".) On riscv64 one thread
+    is no way out: a CPU that waits for another one keeps it for its whole turn, as PAUSE does not give way there."""
+    return arch != "riscv64" and qemu_version(arch) < (8, 2)
 
 
 def command(options):
