@@ -10,6 +10,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
+#include <tess/string.h>
 
 status_t cspace_refusal(struct cspace *cspace, handle_t handle)
 {
@@ -396,6 +397,24 @@ status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspa
     cspace->pages = phys_to_virt(page);
     *out_cspace = cspace;
     return OK;
+}
+
+void cspace_set_user(struct cspace *cspace, uint64_t id, const char name[16])
+{
+    if (atomic_exchange_explicit(&cspace->has_user, true, memory_order_relaxed))
+        return;
+    memcpy(cspace->user_name, name, sizeof(cspace->user_name));
+    atomic_store_explicit(&cspace->user_id, id, memory_order_release);
+}
+
+uint64_t cspace_user(struct cspace *cspace, char out_name[16])
+{
+    uint64_t id = atomic_load_explicit(&cspace->user_id, memory_order_acquire);
+    if (id == 0)
+        memset(out_name, 0, sizeof(cspace->user_name));
+    else
+        memcpy(out_name, cspace->user_name, sizeof(cspace->user_name));
+    return id;
 }
 
 status_t untyped_create_cspace(struct invocation *inv, struct untyped *self, uint32_t slot_limit, handle_t *out_cspace)

@@ -48,9 +48,9 @@ static uint32_t take_counted(struct cspace *actor, struct tess_audit_record out[
         out[count++].count = run->repeated;
     }
     if (run->left_out != 0) {
-        out[count] = (struct tess_audit_record){.what = AUDIT_LEFT_OUT, .count = run->left_out, .from = actor->user_id};
-        out[count].detail[0] = run->denials_left_out;
-        memcpy(out[count++].from_name, actor->user_name, sizeof(actor->user_name));
+        out[count] = (struct tess_audit_record){.what = AUDIT_LEFT_OUT, .count = run->left_out};
+        out[count].from = cspace_user(actor, out[count].from_name);
+        out[count++].detail[0] = run->denials_left_out;
     }
     run->repeated = run->left_out = run->denials_left_out = 0;
     return count;
@@ -63,8 +63,7 @@ static void add(struct cspace *actor, struct tess_audit_record *record)
     bool is_denial = record->what == AUDIT_DENIED, is_written = false;
     uint64_t now = arch_time_ns();
     record->count = 1;
-    record->from = actor->user_id;
-    memcpy(record->from_name, actor->user_name, sizeof(record->from_name));
+    record->from = cspace_user(actor, record->from_name);
     spinlock_acquire(&audit_lock);
     struct audit_run *run = &actor->audit;
     if (run->last.what != 0 && is_same(&run->last, record) && now - run->since_ns < REPEAT_NS) {
@@ -102,8 +101,8 @@ void audit_gave(uint32_t what, struct cspace *from, struct cspace *to, const str
     if (from == to)
         return;
     struct tess_audit_record record = {
-        .what = what, .type = object->type, .rights = rights, .object = object->id, .badge = badge, .to = to->user_id};
-    memcpy(record.to_name, to->user_name, sizeof(record.to_name));
+        .what = what, .type = object->type, .rights = rights, .object = object->id, .badge = badge};
+    record.to = cspace_user(to, record.to_name);
     add(from, &record);
 }
 

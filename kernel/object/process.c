@@ -31,10 +31,7 @@ status_t process_create(struct untyped *untyped, struct cell *cell, struct vspac
     atomic_fetch_add(&cspace->process_count, 1);
     memcpy(process->name, name, sizeof(process->name));
     process->name[sizeof(process->name) - 1] = 0;
-    if (cspace->user_id == 0) {
-        memcpy(cspace->user_name, process->name, sizeof(cspace->user_name));
-        cspace->user_id = process->object.id;
-    }
+    cspace_set_user(cspace, process->object.id, process->name);
     process->start_ns = arch_time_ns();
     list_init(&process->threads);
     process->waiters.lock = &process->lock;

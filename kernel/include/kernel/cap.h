@@ -62,7 +62,8 @@ struct cspace {
     uint32_t used_count;         /* changed under lock */
     struct slot *free GUARDED_BY(&lock);
     struct slot *_Atomic *pages; /* one directory page */
-    uint64_t user_id;            /* of the first process that uses it; 0 = none yet */
+    _Atomic bool has_user;       /* some process has set itself to write the two below, once for all */
+    _Atomic uint64_t user_id;    /* of the first process that uses it; 0 = none yet, and its name is not to be read */
     char user_name[16];
     bool is_first; /* the first process's */
     struct audit_run audit;
@@ -85,6 +86,11 @@ static inline uint64_t badge_number(const struct badge *badge) { return badge !=
 extern const struct object_class cspace_class;
 
 [[nodiscard]] status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspace **out_cspace);
+/* Names the first process that uses the table; the next ones are not told. */
+void cspace_set_user(struct cspace *cspace, uint64_t id, const char name[16]);
+/* Its id and name; 0 and an empty name where there is none yet. */
+uint64_t cspace_user(struct cspace *cspace, char out_name[16]);
+
 static inline struct slot *cspace_slot(struct cspace *cspace, uint32_t index)
 {
     return &cspace->pages[index / SLOTS_PER_PAGE][index % SLOTS_PER_PAGE];
