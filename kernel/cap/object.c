@@ -156,7 +156,8 @@ void object_watches_notify(struct object *object)
             if (node != nullptr) {
                 struct watch *watch = container_of(node, struct watch, object_node);
                 watch->is_on_object = false;
-                ring_watch_signal(watch, 0, true);
+                if (watch->ring != nullptr) /* else it keeps somebody's place: ipc/event.c */
+                    ring_watch_signal(watch, 0, true);
             }
         }
         spinlock_release(&object->lock);

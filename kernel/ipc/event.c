@@ -1,43 +1,98 @@
-/* Events: 64 signal bits. Waiters and watches consume the bits they asked for, waiters first, in order. object.lock guards all. */
+/* Events: 64 signal bits. Waiters and watches consume the bits they asked for, waiters first, in order. object.lock guards all.
+ * Each look at the lists is bounded: anybody who may wait can make them long. */
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/ipc.h>
 #include <kernel/sched.h>
 
-static void deliver_locked(struct event *event)
+constexpr uint32_t AT_ONCE = 64;
+
+/* Gives bits to waiters from `node` on, after a look at some of them: the next to look at, nullptr at the end. */
+static inline struct list_node *give_waiters(struct event *event, struct list_node *node)
 {
-    for (struct list_node *node = list_first(&event->waiters.waiters), *next; node != nullptr && event->bits != 0; node = next) {
-        next = list_next(&event->waiters.waiters, node);
+    for (uint32_t i = 0; node != nullptr && event->bits != 0 && i < AT_ONCE; i++) {
+        struct list_node *next = list_next(&event->waiters.waiters, node);
         struct waiter *waiter = container_of(node, struct waiter, node);
         uint64_t got = event->bits & waiter_arg(waiter);
-        if (got == 0 || !waiter_claim_any(waiter))
-            continue;
-        list_remove(node);
-        event->bits &= ~got;
-        waiter_end(waiter, OK, &got, 1);
+        if (got != 0 && waiter_claim_any(waiter)) {
+            list_remove(node);
+            event->bits &= ~got;
+            waiter_end(waiter, OK, &got, 1);
+        }
+        node = next;
     }
-    for (struct list_node *node = list_first(&event->object.watches), *next; node != nullptr && event->bits != 0; node = next) {
-        next = list_next(&event->object.watches, node);
+    return event->bits != 0 ? node : nullptr;
+}
+
+/* The same for watches. */
+static inline struct list_node *give_watches(struct event *event, struct list_node *node)
+{
+    for (uint32_t i = 0; node != nullptr && event->bits != 0 && i < AT_ONCE; i++) {
+        struct list_node *next = list_next(&event->object.watches, node);
         struct watch *watch = container_of(node, struct watch, object_node);
         uint64_t got = event->bits & watch->mask;
-        if (got == 0)
-            continue;
-        event->bits &= ~got;
-        if (!watch->is_multi) {
-            list_remove(node);
-            watch->is_on_object = false;
+        if (got != 0) {
+            event->bits &= ~got;
+            if (!watch->is_multi) {
+                list_remove(node);
+                watch->is_on_object = false;
+            }
+            ring_watch_signal(watch, got, false);
         }
-        ring_watch_signal(watch, got, false);
+        node = next;
+    }
+    return event->bits != 0 ? node : nullptr;
+}
+
+static void pause(struct event *event) NO_THREAD_SAFETY
+{
+    spinlock_release(&event->object.lock);
+    arch_irq_poll();
+    spinlock_acquire(&event->object.lock);
+}
+
+/* The rest. A record that asks for no bits keeps the place in the list in a pause. */
+[[clang::noinline]] static void give_rest(struct event *event, struct list_node *waiter, struct list_node *watch, bool may_pause)
+{
+    struct operation waiter_place = {.waiter.is_operation = true};
+    struct watch watch_place = {.is_on_object = true};
+    for (; waiter != nullptr; waiter = give_waiters(event, waiter)) {
+        if (!may_pause)
+            continue;
+        list_insert_before(waiter, &waiter_place.waiter.node);
+        pause(event);
+        waiter = list_next(&event->waiters.waiters, &waiter_place.waiter.node);
+        list_remove(&waiter_place.waiter.node);
+    }
+    if (watch == nullptr)
+        watch = give_watches(event, list_first(&event->object.watches));
+    for (; watch != nullptr; watch = give_watches(event, watch)) {
+        if (!may_pause)
+            continue;
+        list_insert_before(watch, &watch_place.object_node);
+        pause(event);
+        if (!watch_place.is_on_object)
+            return; /* the event was destroyed */
+        watch = list_next(&event->object.watches, &watch_place.object_node);
+        list_remove(&watch_place.object_node);
     }
 }
 
-void event_signal(struct event *event, uint64_t bits)
+static inline void signal(struct event *event, uint64_t bits, bool may_pause)
 {
     spinlock_acquire(&event->object.lock);
     event->bits |= bits;
-    deliver_locked(event);
+    struct list_node *watch = nullptr, *waiter = give_waiters(event, list_first(&event->waiters.waiters));
+    if (waiter == nullptr)
+        watch = give_watches(event, list_first(&event->object.watches));
+    if (__builtin_expect(waiter != nullptr || watch != nullptr, 0))
+        give_rest(event, waiter, watch, may_pause);
     spinlock_release(&event->object.lock);
 }
+
+void event_signal(struct event *event, uint64_t bits) { signal(event, bits, true); }
+
+void event_signal_at_once(struct event *event, uint64_t bits) { signal(event, bits, false); }
 
 static void event_class_kill(struct object *object)
 {

@@ -59,7 +59,7 @@ void operation_finish(struct operation *operation, status_t status)
         operation_free(ring, operation);
     } else {
         list_push_back(&ring->done, &operation->done_node);
-        ring_flush(ring);
+        (void)ring_flush(ring);
         ring_wake(ring);
     }
     spinlock_release(&ring->lock);

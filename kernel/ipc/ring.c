@@ -32,13 +32,19 @@ void ring_push(struct ring *ring, const struct tess_completion *completion)
     __atomic_store_n(&ring_header(ring)->cq_tail, ring->cq_tail, __ATOMIC_RELEASE);
 }
 
+/* Something waits for room. */
+static bool has_backlog(struct ring *ring) REQUIRES(&ring->lock)
+{
+    return !list_is_empty(&ring->pending) || !list_is_empty(&ring->done) || !list_is_empty(&ring->cancelled);
+}
+
 void ring_wake(struct ring *ring)
 {
     struct list_node *node = list_first(&ring->waiter.waiters);
     if (node == nullptr)
         return;
     uint32_t available = ring_completions_used(ring);
-    if (available < ring->min_complete)
+    if (available < ring->min_complete && !(has_backlog(ring) && ring_has_room(ring)))
         return;
     struct thread *thread = container_of(node, struct thread, wait_node);
     if (!thread_wait_claim_any(thread))
@@ -50,8 +56,7 @@ void ring_wake(struct ring *ring)
     sched_ready(thread);
 }
 
-/* Lets interrupts in during long work. The lock is dropped and taken again. */
-static void lock_pause(struct ring *ring) REQUIRES(&ring->lock)
+void ring_pause(struct ring *ring)
 {
     spinlock_release(&ring->lock);
     arch_irq_poll();
@@ -104,10 +109,13 @@ static void push_cancelled(struct ring *ring, struct ring_call *call) REQUIRES(&
     ring_push(ring, &completion);
 }
 
-void ring_flush(struct ring *ring)
+bool ring_flush(struct ring *ring)
 {
-    while (ring_has_room(ring)) {
+    constexpr uint32_t AT_ONCE = 32; /* often a signal's work, for somebody else, with interrupts off */
+    for (uint32_t i = 0; ring_has_room(ring); i++) {
         struct list_node *node;
+        if (i == AT_ONCE)
+            return has_backlog(ring);
         if ((node = list_first(&ring->pending)) != nullptr)
             push_watch(ring, container_of(node, struct watch, pending_node));
         else if ((node = list_first(&ring->done)) != nullptr)
@@ -115,8 +123,15 @@ void ring_flush(struct ring *ring)
         else if ((node = list_first(&ring->cancelled)) != nullptr)
             push_cancelled(ring, container_of(node, struct ring_call, cancelled_node));
         else
-            return;
+            return false;
     }
+    return false;
+}
+
+static void flush_all(struct ring *ring) REQUIRES(&ring->lock)
+{
+    while (ring_flush(ring))
+        ring_pause(ring);
 }
 
 /* ---- Enter ---- */
@@ -151,7 +166,7 @@ status_t ring_poll(struct invocation *inv, struct ring *self, uint32_t limit, ui
         if (ring_has_submission(self)) {
             status_t status = submit(inv, self, limit, out_submitted);
             spinlock_acquire(&self->lock);
-            ring_flush(self);
+            flush_all(self);
             ring_wake(self);
             *out_available = ring_completions_used(self);
             spinlock_release(&self->lock);
@@ -187,7 +202,7 @@ status_t ring_enter(struct invocation *inv, struct ring *self, uint32_t count, u
         ring_pump(self);
         spinlock_acquire(&self->lock);
     }
-    ring_flush(self);
+    flush_all(self);
     ring_wake(self);
     *out_available = ring_completions_used(self);
     status_t status = OK;
@@ -222,7 +237,7 @@ static void ring_class_kill(struct object *object)
         if (watch->state == WATCH_ACTIVE || watch->state == WATCH_TIMER)
             watch_end(ring, watch);
         if (i % 32 == 31)
-            lock_pause(ring);
+            ring_pause(ring);
     }
     struct list_node *node;
     while ((node = list_pop_front(&ring->endpoints)) != nullptr) {
@@ -264,16 +279,21 @@ static void ring_class_kill(struct object *object)
     }
 }
 
+static void pages_free(struct untyped *untyped, uint32_t count, void **table)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        untyped_page_free(untyped, OBJECT_RING, virt_to_phys(table[i]));
+        arch_irq_poll();
+    }
+}
+
 static bool ring_class_destroy(struct object *object)
 {
     struct ring *ring = (struct ring *)object;
     struct untyped *untyped = object->untyped;
-    for (uint32_t i = 0; i < ring->watch_page_count; i++)
-        untyped_page_free(untyped, OBJECT_RING, virt_to_phys(ring->watch_pages[i]));
-    for (uint32_t i = 0; i < ring->call_page_count; i++)
-        untyped_page_free(untyped, OBJECT_RING, virt_to_phys(ring->call_pages[i]));
-    for (uint32_t i = 0; i < ring->operation_page_count; i++)
-        untyped_page_free(untyped, OBJECT_RING, virt_to_phys(ring->operation_pages[i]));
+    pages_free(untyped, ring->watch_page_count, (void **)ring->watch_pages);
+    pages_free(untyped, ring->call_page_count, (void **)ring->call_pages);
+    pages_free(untyped, ring->operation_page_count, (void **)ring->operation_pages);
     if (ring->table_page != 0)
         untyped_page_free(untyped, OBJECT_RING, ring->table_page);
     if (ring->memory != nullptr) {
@@ -317,6 +337,8 @@ static void records_init(struct ring *ring) NO_THREAD_SAFETY /* nobody else know
         call->owed.lock = &ring->lock;
         call->owed.kind = DEBT_CALL;
         ring_call_free(ring, call);
+        if (i % 128 == 0)
+            arch_irq_poll();
     }
     for (uint32_t i = ring->operation_count; i-- > 0;) {
         struct operation *operation = operation_at(ring, i);
@@ -324,6 +346,8 @@ static void records_init(struct ring *ring) NO_THREAD_SAFETY /* nobody else know
         operation->waiter.is_operation = true;
         operation->timer.fire = operation_timeout;
         operation_free(ring, operation);
+        if (i % 128 == 0)
+            arch_irq_poll();
     }
 }
 

@@ -39,10 +39,14 @@ static inline bool ring_has_room(struct ring *ring) REQUIRES(&ring->lock)
 }
 /* Writes a completion: there is room, or it was reserved. */
 void ring_push(struct ring *ring, const struct tess_completion *completion) REQUIRES(&ring->lock);
-/* Ends the waiter's wait when there are enough completions. */
+/* Ends the waiter's wait when there are enough completions, or would be after another ring_flush(). */
 void ring_wake(struct ring *ring) REQUIRES(&ring->lock);
-/* Moves what waits for room into the completion queue. */
-void ring_flush(struct ring *ring) REQUIRES(&ring->lock);
+/* Moves what waits for room into the completion queue, some of it: true when there is more, and room. Who is in nobody's way goes on
+ * (ring_enter); else ring_wake() sends the waiter, who comes for the rest itself. */
+bool ring_flush(struct ring *ring) REQUIRES(&ring->lock);
+
+/* Lets interrupts in during long work. The lock is dropped and taken again. */
+void ring_pause(struct ring *ring) REQUIRES(&ring->lock);
 
 /* Takes a free record; nullptr when there is none. */
 struct watch *watch_take(struct ring *ring, enum watch_state state, uint64_t cookie) REQUIRES(&ring->lock);

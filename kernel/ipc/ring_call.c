@@ -43,7 +43,7 @@ void ring_call_cancelled_locked(struct ring_call *call) NO_THREAD_SAFETY /* the 
     call->is_cancelled = true;
     list_push_back(&ring->cancelled, &call->cancelled_node);
     if (!ring->is_closed) {
-        ring_flush(ring);
+        (void)ring_flush(ring);
         ring_wake(ring);
     }
 }
@@ -55,7 +55,7 @@ bool ring_unreserve_call(struct ring *ring, uint32_t index)
     if (index != UINT32_MAX)
         ring_call_free(ring, ring_call_at(ring, index));
     /* What found no room because of this promise finds it now. */
-    ring_flush(ring);
+    (void)ring_flush(ring);
     ring_wake(ring);
     bool wants_pump = ring->wants_pump;
     spinlock_release(&ring->lock);

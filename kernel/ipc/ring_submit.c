@@ -165,7 +165,7 @@ static uint32_t submit_one(struct ring *ring, uint32_t head, uint32_t limit, uin
     }
     ring->reserved -= taken;
     if (is_elsewhere) {
-        ring_flush(ring); /* it may have found the room that was only promised */
+        (void)ring_flush(ring); /* it may have found the room that was only promised */
         return taken;
     }
     uint32_t count = status == OK ? sub->out_count : 0;
@@ -195,6 +195,8 @@ uint32_t ring_submit_all(struct invocation *inv, struct ring *ring, uint32_t lim
             ring->reserved--;
             (void)push_result(ring, 0, entry[1], OK);
             result_pushed(ring);
+            if (head % 64 == 0)
+                ring_pause(ring);
         }
         done += ready;
         head_set(ring, head);

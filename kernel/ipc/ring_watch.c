@@ -35,7 +35,7 @@ static void make_pending(struct ring *ring, struct watch *watch) REQUIRES(&ring-
         watch->is_pending = true;
         list_push_back(&ring->pending, &watch->pending_node);
     }
-    ring_flush(ring);
+    (void)ring_flush(ring);
     ring_wake(ring);
 }
 

@@ -100,8 +100,7 @@ void audit_gave(uint32_t what, struct cspace *from, struct cspace *to, const str
 {
     if (from == to)
         return;
-    struct tess_audit_record record = {
-        .what = what, .type = object->type, .rights = rights, .object = object->id, .badge = badge};
+    struct tess_audit_record record = {.what = what, .type = object->type, .rights = rights, .object = object->id, .badge = badge};
     record.to = cspace_user(to, record.to_name);
     add(from, &record);
 }

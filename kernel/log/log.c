@@ -83,7 +83,7 @@ void log_put(struct log *log, uint32_t level, uint64_t process_id, const void *t
     uint64_t bits = log->reader_bits;
     spinlock_release(&log->lock);
     if (event != nullptr) {
-        event_signal(event, bits);
+        event_signal_at_once(event, bits);
         object_put(&event->object);
     }
 }

@@ -88,12 +88,14 @@ status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access)
     }
 }
 
+constexpr uint32_t TAKEN_MAX = 16;
+
 /* Takes the next pages that are there out of the memory, so that no fault can map them again. BUSY when one is pinned. */
-static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, paddr_t pages[32], uint32_t *out_held)
+static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, paddr_t pages[TAKEN_MAX], uint32_t *out_held)
 {
     status_t status = OK;
     spinlock_acquire(&memory->lock);
-    while (*at < end && *out_held < 32) {
+    while (*at < end && *out_held < TAKEN_MAX) {
         uint64_t missing = memory_pages_missing_locked(memory, *at);
         if (missing != 0) {
             *at += min_u64(missing, end - *at);
@@ -134,7 +136,7 @@ status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
         return ERROR_BUSY;
     status_t status = OK;
     for (uint64_t at = first; at < first + count && status == OK;) {
-        paddr_t pages[32];
+        paddr_t pages[TAKEN_MAX];
         uint32_t held = 0;
         uint64_t begin = at;
         status = take_out(memory, &at, first + count, pages, &held);

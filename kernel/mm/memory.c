@@ -361,7 +361,7 @@ status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t off
         status_t status = memory_commit_page(self, i);
         if (status != OK)
             return status;
-        if (i % 16 == 15)
+        if (i % 8 == 7)
             arch_irq_poll();
     }
     return OK;

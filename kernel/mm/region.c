@@ -120,7 +120,7 @@ void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end)
     constexpr uint64_t PART = 128 * PAGE_SIZE, SMALL = 256 * PAGE_SIZE;
     if (end - start <= SMALL)
         return;
-    for (vaddr_t at = start; vspace->root != 0 && end - at > PART;) {
+    for (vaddr_t at = start; vspace->root != 0 && at < end;) {
         spinlock_acquire(&vspace->lock);
         at = page_table_next(vspace->root, at, end);
         vaddr_t stop = min_u64(end, at + PART);

@@ -179,6 +179,8 @@ status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)
             memory_unpin(memory, first, i);
             return status;
         }
+        if (i % 4 == 3)
+            arch_irq_poll();
     }
     return OK;
 }
@@ -187,14 +189,20 @@ void memory_unpin(struct memory *memory, uint64_t first, uint64_t count)
 {
     if (memory->kind != MEMORY_KIND_ANONYMOUS)
         return;
-    spinlock_acquire(&memory->lock);
-    for (uint64_t i = first; i < first + count; i++) {
-        paddr_t page;
-        if (memory_page_locked(memory, i, false, &page) == OK) /* always: a pinned page stays */
-            page_of(page)->pin_count--;
+    constexpr uint64_t AT_ONCE = 64;
+    for (uint64_t part; count != 0; first += part, count -= part) {
+        part = min_u64(count, AT_ONCE);
+        spinlock_acquire(&memory->lock);
+        for (uint64_t i = first; i < first + part; i++) {
+            paddr_t page;
+            if (memory_page_locked(memory, i, false, &page) == OK) /* always: a pinned page stays */
+                page_of(page)->pin_count--;
+        }
+        memory->pin_count -= part;
+        spinlock_release(&memory->lock);
+        if (part < count)
+            arch_irq_poll();
     }
-    memory->pin_count -= count;
-    spinlock_release(&memory->lock);
 }
 
 /* ---- Clone ---- */

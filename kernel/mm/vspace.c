@@ -3,6 +3,7 @@
  * died) and decommit. A region whose memory is gone shows one scratch page of its own vspace, so that a peer's death never faults
  * its partner. Everything that removes translations holds vspace->lock until the shootdown is done.
  */
+#include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
 #include <kernel/page_table.h>
@@ -41,13 +42,31 @@ static void scratch_release(struct vspace *vspace) REQUIRES(&vspace->lock)
     }
 }
 
+/* Lets interrupts in during long work. */
+static void pause(struct vspace *vspace) REQUIRES(&vspace->lock)
+{
+    spinlock_release(&vspace->lock);
+    arch_irq_poll();
+    spinlock_acquire(&vspace->lock);
+}
+
+/* The first gap of this size; 0 when there is none. The lock is dropped now and then: what was passed by then is not looked at again. */
 static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->lock)
 {
+    constexpr uint32_t AT_ONCE = 64;
     vaddr_t candidate = 0x10000000; /* leaves the low 256 MiB to fixed mappings */
+    uint32_t count = 0;
     for (struct region *region = region_at_or_after(vspace, candidate); region != nullptr; region = region_next(region)) {
         if (region->start >= candidate && region->start - candidate >= size)
             break;
         candidate = region->end;
+        if (++count % AT_ONCE == 0) {
+            pause(vspace);
+            region = region_at_or_after(vspace, candidate);
+            if (region == nullptr || (region->start >= candidate && region->start - candidate >= size))
+                break;
+            candidate = region->end;
+        }
     }
     return candidate <= USER_TOP && USER_TOP - candidate >= size ? candidate : 0;
 }
@@ -135,6 +154,35 @@ static bool is_user_range(uint64_t address, uint64_t size)
            end <= USER_TOP;
 }
 
+/* `region` and the next ones of [*at, end), whose edges are those of regions; moves *at on. False when there are no more. */
+static bool unmap_some(struct vspace *vspace, struct region *region, vaddr_t *at, vaddr_t end) REQUIRES(&vspace->lock)
+{
+    constexpr uint32_t AT_ONCE = 8;
+    struct region *dead = nullptr; /* chained through tree_node.left */
+    vaddr_t start = *at;
+    uint32_t count = 0;
+    for (; region != nullptr && region->start >= start && region->end <= end && count < AT_ONCE; count++) {
+        *at = region->end;
+        struct region *next = *at < end ? region_next(region) : nullptr;
+        (void)region_unlink(vspace, region);
+        region->tree_node.left = dead != nullptr ? &dead->tree_node : nullptr;
+        dead = region;
+        region = next;
+    }
+    if (dead == nullptr)
+        return false;
+    region_remove_translations(vspace, start, *at);
+    scratch_release(vspace);
+    while (dead != nullptr) {
+        region = dead;
+        dead = region->tree_node.left != nullptr ? container_of(region->tree_node.left, struct region, tree_node) : nullptr;
+        if (region->memory != nullptr)
+            object_put(&region->memory->object);
+        region_free(vspace, region);
+    }
+    return *at < end;
+}
+
 status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size)
 {
     (void)inv;
@@ -143,7 +191,6 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
     vaddr_t end = address + size;
     region_evict(self, address, end);
     struct region *spares[2] = {nullptr, nullptr};
-    struct region *dead = nullptr; /* chained through tree_node.left */
     spinlock_acquire(&self->lock);
     struct region *first = region_at_or_after(self, address);
     /* The common case, one whole region, needs no spare cells and so cannot fail for memory. */
@@ -157,25 +204,11 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
         region_split_at_edges(self, address, end, spares);
         first = region_at_or_after(self, address);
     }
-    for (struct region *region = first; region != nullptr && region->start < end;) {
-        struct region *next = region->end < end ? region_next(region) : nullptr;
-        (void)region_unlink(self, region);
-        region->tree_node.left = dead != nullptr ? &dead->tree_node : nullptr;
-        dead = region;
-        region = next;
-    }
-    if (dead != nullptr) {
-        region_remove_translations(self, address, end);
-        scratch_release(self);
+    while (unmap_some(self, first, &address, end)) {
+        pause(self);
+        first = region_at_or_after(self, address);
     }
     spinlock_release(&self->lock);
-    while (dead != nullptr) {
-        struct region *region = dead;
-        dead = region->tree_node.left != nullptr ? container_of(region->tree_node.left, struct region, tree_node) : nullptr;
-        if (region->memory != nullptr)
-            object_put(&region->memory->object);
-        region_free(self, region);
-    }
     region_spares_free(self, spares);
     return OK;
 }
@@ -292,52 +325,112 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
 }
 
 /* Pages that others may hold become writable one by one, when they are written to (mm/share.c). */
-static bool set_prot(struct vspace *vspace, struct region *region, uint32_t prot) REQUIRES(&vspace->lock)
+static bool show_prot(struct vspace *vspace, struct region *region, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
 {
-    region->prot = prot;
+    uint32_t prot = region->prot;
     if (region->memory != nullptr) {
         spinlock_acquire(&region->memory->lock);
         prot &= region->memory->may_share ? ~(uint32_t)PROT_WRITE : UINT32_MAX;
         spinlock_release(&region->memory->lock);
     }
-    return page_table_protect(vspace->root, region->start, region->end, prot | PROT_USER);
+    return page_table_protect(vspace->root, max_u64(region->start, start), min_u64(region->end, end), prot | PROT_USER);
+}
+
+/* The page tables of [start, end) allow what the regions do, whatever is mapped there by now. A part at a time. */
+static void show_protection(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
+{
+    constexpr uint64_t PART = 128 * PAGE_SIZE;
+    constexpr uint32_t REGIONS_AT_ONCE = 8;
+    for (vaddr_t at = start, stop; at < end; at = stop) {
+        stop = min_u64(end, at + PART);
+        bool is_changed = false;
+        struct region *region = region_at_or_after(vspace, at);
+        for (uint32_t i = 0; region != nullptr && region->start < stop; i++, region = region_next(region)) {
+            if (i == REGIONS_AT_ONCE)
+                stop = region->start;
+            else
+                is_changed |= show_prot(vspace, region, at, stop);
+        }
+        if (is_changed)
+            tlb_shootdown(vspace, at, (stop - at) >> PAGE_SHIFT);
+        if (stop < end) {
+            pause(vspace);
+            stop = page_table_next(vspace->root, stop, end);
+        }
+    }
+}
+
+/* What a range may become: protection within what its mappings' handles allowed, and inheritance. */
+struct range_change {
+    bool is_inherit;
+    uint32_t prot, inherit;
+};
+
+static status_t change_check(const struct region *region, const struct range_change *change)
+{
+    if (!change->is_inherit)
+        return (change->prot & ~region->max_prot) != 0 ? ERROR_MISSING_RIGHT : OK;
+    return change->inherit == INHERIT_COPY && region->memory != nullptr && region->memory->kind == MEMORY_KIND_DEVICE ? ERROR_UNSUPPORTED
+                                                                                                                      : OK;
+}
+
+/* Looks at all regions of the range, or changes them; NOT_FOUND when there is a hole. The lock is dropped now and then: what others map
+ * there meanwhile is changed too, as far as it may be. */
+static status_t change_regions(struct vspace *vspace, vaddr_t start, vaddr_t end, const struct range_change *change, bool is_check)
+    REQUIRES(&vspace->lock)
+{
+    constexpr uint32_t AT_ONCE = 64;
+    uint32_t count = 0;
+    struct region *region = region_at_or_after(vspace, start);
+    while (start < end) {
+        if (region == nullptr || region->start > start)
+            return ERROR_NOT_FOUND;
+        status_t status = change_check(region, change);
+        if (status != OK)
+            return status;
+        bool is_whole = region->start == start && region->end <= end;
+        if (!is_check && is_whole && change->is_inherit)
+            region->inherit = (uint8_t)change->inherit;
+        else if (!is_check && is_whole)
+            region->prot = change->prot;
+        start = region->end;
+        if (++count % AT_ONCE == 0) {
+            pause(vspace);
+            region = region_at_or_after(vspace, start);
+        } else {
+            region = region_next(region);
+        }
+    }
+    return OK;
+}
+
+static status_t change_range(struct vspace *vspace, uint64_t address, uint64_t size, const struct range_change *change)
+{
+    struct region *spares[2];
+    if (!region_spares_alloc(vspace, spares)) {
+        region_spares_free(vspace, spares);
+        return ERROR_NO_MEMORY;
+    }
+    spinlock_acquire(&vspace->lock);
+    status_t status = change_regions(vspace, address, address + size, change, true);
+    if (status == OK) {
+        region_split_at_edges(vspace, address, address + size, spares);
+        status = change_regions(vspace, address, address + size, change, false);
+        if (!change->is_inherit)
+            show_protection(vspace, address, address + size);
+    }
+    spinlock_release(&vspace->lock);
+    region_spares_free(vspace, spares);
+    return status;
 }
 
 status_t vspace_protect(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size, uint32_t flags)
 {
     (void)inv;
-    uint32_t prot;
-    if (!is_user_range(address, size) || !prot_of_flags(flags, 0, &prot))
+    struct range_change change = {};
+    if (!is_user_range(address, size) || !prot_of_flags(flags, 0, &change.prot))
         return ERROR_BAD_ARGUMENT;
-    struct region *spares[2];
-    if (!region_spares_alloc(self, spares)) {
-        region_spares_free(self, spares);
-        return ERROR_NO_MEMORY;
-    }
-    status_t status = OK;
-    vaddr_t end = address + size, expected = address;
-    bool is_changed = false;
-    spinlock_acquire(&self->lock);
-    struct region *region = region_at_or_after(self, address);
-    for (; region != nullptr && expected < end && status == OK; region = region_next(region)) {
-        if (region->start > expected)
-            break;
-        if ((prot & ~region->max_prot) != 0)
-            status = ERROR_MISSING_RIGHT;
-        expected = region->end;
-    }
-    if (status == OK && expected < end)
-        status = ERROR_NOT_FOUND;
-    if (status == OK) {
-        region_split_at_edges(self, address, end, spares);
-        for (region = region_at_or_after(self, address); region != nullptr && region->start < end; region = region_next(region))
-            is_changed |= set_prot(self, region, prot);
-        if (is_changed)
-            tlb_shootdown(self, address, size >> PAGE_SHIFT);
-    }
-    spinlock_release(&self->lock);
-    region_spares_free(self, spares);
-    return status;
+    return change_range(self, address, size, &change);
 }
 
 status_t vspace_set_inherit(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size, uint32_t inherit)
@@ -345,30 +438,8 @@ status_t vspace_set_inherit(struct invocation *inv, struct vspace *self, uint64_
     (void)inv;
     if (!is_user_range(address, size) || inherit > INHERIT_DROP)
         return ERROR_BAD_ARGUMENT;
-    struct region *spares[2];
-    if (!region_spares_alloc(self, spares)) {
-        region_spares_free(self, spares);
-        return ERROR_NO_MEMORY;
-    }
-    status_t status = OK;
-    vaddr_t end = address + size, expected = address;
-    spinlock_acquire(&self->lock);
-    struct region *region = region_at_or_after(self, address);
-    for (; region != nullptr && expected < end && region->start <= expected; region = region_next(region)) {
-        if (inherit == INHERIT_COPY && region->memory != nullptr && region->memory->kind == MEMORY_KIND_DEVICE)
-            status = ERROR_UNSUPPORTED;
-        expected = region->end;
-    }
-    if (expected < end)
-        status = ERROR_NOT_FOUND;
-    if (status == OK) {
-        region_split_at_edges(self, address, end, spares);
-        for (region = region_at_or_after(self, address); region != nullptr && region->start < end; region = region_next(region))
-            region->inherit = (uint8_t)inherit;
-    }
-    spinlock_release(&self->lock);
-    region_spares_free(self, spares);
-    return status;
+    struct range_change change = {.is_inherit = true, .inherit = inherit};
+    return change_range(self, address, size, &change);
 }
 
 status_t vspace_query(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t *out_start, uint64_t *out_size,

@@ -98,6 +98,31 @@ static void large_memory(void)
     }
 }
 
+/* Rights of 64 MiB that were touched, and of an address space in a thousand parts. */
+static void protections(void)
+{
+    constexpr uint64_t SIZE = 64 * MIB, PARTS = 1000, BASE = 0x200000000000 / 2048;
+    handle_t memory;
+    uint64_t address, part;
+    bench_must(tess_untyped_create_memory(std_self.untyped, SIZE, 0, &memory), "64 MiB");
+    bench_must(tess_vspace_map(std_self.vspace, memory, 0, SIZE, 0, MAP_READ | MAP_WRITE, &address), "map 64 MiB");
+    touch(address, SIZE);
+    bench_must(tess_vspace_protect(std_self.vspace, address, SIZE, MAP_READ), "protect");
+    bench_must(tess_vspace_protect(std_self.vspace, address, SIZE, MAP_READ | MAP_WRITE), "protect");
+    for (uint64_t i = 0; i < PARTS; i++)
+        bench_must(tess_vspace_protect(std_self.vspace, address + 2 * i * STD_PAGE, STD_PAGE, MAP_READ), "protect a page");
+    bench_must(tess_vspace_protect(std_self.vspace, address, SIZE, MAP_READ), "protect the parts");
+    bench_must(tess_vspace_set_inherit(std_self.vspace, address, SIZE, 0), "set_inherit of the parts");
+    bench_must(tess_vspace_unmap(std_self.vspace, address, SIZE), "unmap the parts");
+    for (uint64_t i = 0; i < PARTS; i++)
+        bench_must(tess_vspace_map(std_self.vspace, memory, 0, STD_PAGE, BASE + 2 * i * STD_PAGE, MAP_READ | MAP_WRITE | MAP_FIXED, &part),
+                   "map a page");
+    bench_must(tess_vspace_map(std_self.vspace, memory, 0, 2 * STD_PAGE, 0, MAP_READ, &part), "map behind a thousand gaps");
+    destroy(memory);
+    bench_must(tess_vspace_unmap(std_self.vspace, BASE, 2 * PARTS * STD_PAGE), "unmap what is gone");
+    bench_must(tess_vspace_unmap(std_self.vspace, part, 2 * STD_PAGE), "unmap what is gone");
+}
+
 static void committed_memory(void)
 {
     static const uint32_t flags[] = {MEMORY_COMMITTED, MEMORY_CONTIGUOUS, 0};
@@ -141,6 +166,12 @@ static void rings(void)
     }
     struct tess_completion completion;
     bench_must(std_ring_wait(&ring[0], &completion, DEADLINE_INFINITE), "ring");
+    for (uint32_t i = 0; i < sizes.sq_entries; i++)
+        bench_must(std_ring_submit(&ring[1], &(struct tess_submission){}), "a no-op");
+    for (uint32_t i = 0; i < sizes.watch_slots; i++)
+        bench_must(tess_event_set(event, 1), "event.set"); /* more news than the queue has room for */
+    while (std_ring_wait(&ring[1], &completion, time_after_ns(NS_PER_MS)) == OK)
+        ;
     std_ring_close(&ring[0]);
     destroy(event);
     std_ring_close(&ring[1]);
@@ -214,7 +245,8 @@ static void processes(void)
 
 void bench_latency_run(void)
 {
-    static void (*const works[])(void) = {handles, committed_memory, copies, rings, crowds, many_objects, processes, large_memory};
+    static void (*const works[])(void) = {handles, protections,  committed_memory, copies,      rings,
+                                          crowds,  many_objects, processes,        large_memory};
     for (uint32_t i = 0; i < ARRAY_LENGTH(works); i++) {
         works[i]();
         /* What was given up is back before the next. */

@@ -290,7 +290,9 @@ void interrupt_recheck(struct interrupt *interrupt);
 void interrupt_fire(uint32_t source);                /* irq_device */
 void interrupt_move_all(uint32_t from, uint32_t to); /* cpu_lease.c */
 
+/* Called with no lock held: lets interrupts in where many wait or watch. The other one never does. */
 void event_signal(struct event *event, uint64_t bits);
+void event_signal_at_once(struct event *event, uint64_t bits);
 
 /* Log: kernel side. */
 void log_write(uint32_t level, uint64_t process_id, const char *text, uint32_t size);

@@ -187,12 +187,43 @@ static void crowd(void)
     handle_drop(crowd.event);
 }
 
+/* Who waits for other bits stands before the one that is meant. */
+static void long_queue(void)
+{
+    constexpr uint32_t COUNT = 80;
+    static struct waiter waiters[COUNT];
+    static struct std_thread threads[COUNT];
+    handle_t event = make();
+    for (uint32_t i = 0; i < COUNT; i++) {
+        waiters[i] = (struct waiter){.event = event, .mask = i < COUNT - 1 ? 1 : 2};
+        if (i == COUNT - 1)
+            for (uint32_t j = 0; j < i; j++)
+                thread_wait_until_waiting(threads[j].thread);
+        thread_start(&threads[i], waits, &waiters[i]);
+    }
+    thread_wait_until_waiting(threads[COUNT - 1].thread);
+    EXPECT_OK(tess_event_set(event, 2));
+    thread_join(&threads[COUNT - 1]);
+    EXPECT_OK(waiters[COUNT - 1].status);
+    EXPECT_EQUAL(waiters[COUNT - 1].got, 2);
+    EXPECT_EQUAL(read_bits(event), 0);
+    handle_destroy(event);
+    for (uint32_t i = 0; i < COUNT - 1; i++) {
+        thread_join(&threads[i]);
+        EXPECT_STATUS(waiters[i].status, ERROR_PEER_DIED);
+    }
+}
+
 void event_tests(void)
 {
     static const struct test tests[] = {
-        {"event.bits", bits},           {"event.several_waiters", several_waiters},
-        {"event.death", death},         {"event.deleted_while_waiting", deleted_while_waiting},
-        {"event.ping_pong", ping_pong}, {"event.crowd", crowd},
+        {"event.bits", bits},
+        {"event.several_waiters", several_waiters},
+        {"event.death", death},
+        {"event.deleted_while_waiting", deleted_while_waiting},
+        {"event.ping_pong", ping_pong},
+        {"event.crowd", crowd},
+        {"event.long_queue", long_queue},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

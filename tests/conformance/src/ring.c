@@ -1,5 +1,6 @@
 /* ring: submissions, watches, timeouts, cancel; a full completion queue loses nothing; nonsense in the shared header. */
 #include <conformance.h>
+#include <tess/string.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>
 #include <tess/stub/memory.h>
@@ -229,6 +230,59 @@ static void overflow(void)
     std_ring_close(&ring);
 }
 
+/* Far more news than the kernel moves at once, and than the queue has room for. */
+static void backlog(void)
+{
+    constexpr uint32_t COUNT = 600, ROOM = 256;
+    if (!open_ring(1, ROOM, 0, COUNT))
+        return;
+    static uint8_t seen[COUNT];
+    memset(seen, 0, sizeof(seen));
+    for (uint32_t i = 0; i < COUNT; i++)
+        EXPECT_OK(tess_ring_timeout(ring.handle, 1, i));
+    sleep_ns(5 * NS_PER_MS);
+    uint32_t taken = 0;
+    while (taken < COUNT) {
+        uint32_t submitted, available = 0, wanted = COUNT - taken < ROOM ? COUNT - taken : ROOM;
+        if (!EXPECT_OK(tess_ring_enter(ring.handle, 0, wanted, &submitted, &available, patience())) || !EXPECT_EQUAL(available, wanted))
+            break;
+        struct tess_completion completion;
+        for (uint32_t i = 0; i < wanted && EXPECT_OK(std_ring_wait(&ring, &completion, DEADLINE_NOW)); i++)
+            if (EXPECT(completion.cookie < COUNT))
+                seen[completion.cookie]++;
+        taken += wanted;
+    }
+    for (uint32_t i = 0; i < COUNT; i++)
+        EXPECT_EQUAL(seen[i], 1);
+    expect_none();
+    std_ring_close(&ring);
+}
+
+/* Each bit goes to the first that asked for it, however many stand before it. */
+static void many_watches(void)
+{
+    constexpr uint32_t COUNT = 64 * 4;
+    if (!open_ring(1, 64, 0, COUNT))
+        return;
+    handle_t event = make_event();
+    for (uint64_t i = 0; i < COUNT; i++)
+        EXPECT_OK(tess_ring_watch(ring.handle, event, 1ull << (i % 64), i, WATCH_ONCE));
+    struct tess_completion completion;
+    for (uint64_t i = 0; i < COUNT; i += 64)
+        for (uint64_t bit = 63; bit >= 62; bit--) {
+            EXPECT_OK(tess_event_set(event, 1ull << bit));
+            if (EXPECT_OK(std_ring_wait(&ring, &completion, patience())))
+                EXPECT_EQUAL(completion.cookie, i + bit);
+        }
+    EXPECT_OK(tess_event_set(event, 3ull << 62)); /* none is left for these */
+    expect_none();
+    uint64_t got;
+    EXPECT_OK(tess_event_wait(event, ~0ull, &got, DEADLINE_NOW));
+    EXPECT_EQUAL(got, 3ull << 62);
+    handle_drop(event);
+    std_ring_close(&ring);
+}
+
 /* Bits that come while the queue is full are joined, none is missing. */
 static void joined_bits(void)
 {
@@ -403,16 +457,10 @@ static void storm(void)
 void ring_tests(void)
 {
     static const struct test tests[] = {
-        {"ring.submissions", submissions},
-        {"ring.watches", watches},
-        {"ring.watch_arguments", watch_arguments},
-        {"ring.timeouts", timeouts},
-        {"ring.overflow", overflow},
-        {"ring.joined_bits", joined_bits},
-        {"ring.nonsense", nonsense},
-        {"ring.waiting", waiting},
-        {"ring.pinned", pinned},
-        {"ring.storm", storm},
+        {"ring.submissions", submissions},   {"ring.watches", watches},         {"ring.watch_arguments", watch_arguments},
+        {"ring.timeouts", timeouts},         {"ring.overflow", overflow},       {"ring.backlog", backlog},
+        {"ring.many_watches", many_watches}, {"ring.joined_bits", joined_bits}, {"ring.nonsense", nonsense},
+        {"ring.waiting", waiting},           {"ring.pinned", pinned},           {"ring.storm", storm},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }
