@@ -385,7 +385,7 @@ status_t untyped_create_ring(struct invocation *inv, struct untyped *self, const
     uint64_t bytes = RING_SUBMISSIONS_OFFSET + (uint64_t)RING_ENTRY_SIZE * ((uint64_t)sq_entries + cq_entries);
     uint64_t pages = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
     if (!is_power_of_two(sq_entries) || sq_entries > SQ_MAX || !is_power_of_two(cq_entries) || cq_entries < 2 || cq_entries > CQ_MAX ||
-        call_slots > CALLS_MAX || watch_slots > WATCHES_MAX || operation_slots > OPERATIONS_MAX || pages > object->size_pages)
+        call_slots > CALLS_MAX || watch_slots > WATCHES_MAX || operation_slots > OPERATIONS_MAX || pages > peek(object->size_pages))
         return ERROR_BAD_ARGUMENT;
     status_t status = memory_pin(object, 0, pages);
     if (status != OK)

@@ -70,7 +70,7 @@ static status_t memory_in_hand_begin(struct clone_work *work, struct memory *sou
                                      uint64_t count)
 {
     struct memory *copy;
-    status_t status = memory_create(untyped, count, 0, &copy);
+    status_t status = memory_create(untyped, count, source->is_resizable ? MEMORY_RESIZABLE : 0, &copy);
     if (status != OK)
         return status;
     copy->source_id = source->object.id;
@@ -92,7 +92,7 @@ status_t memory_clone(struct invocation *inv, struct memory *self, const struct 
                       handle_t *out_memory)
 {
     uint64_t end;
-    if (((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) || end > self->size_pages << PAGE_SHIFT)
+    if (((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) || end > peek(self->size_pages) << PAGE_SHIFT)
         return ERROR_BAD_ARGUMENT;
     if (self->kind == MEMORY_KIND_DEVICE)
         return ERROR_UNSUPPORTED;
@@ -180,20 +180,22 @@ static status_t map_in_clone(struct clone_work *work, struct memory *memory)
 {
     const struct region *r = &work->region;
     vaddr_t at;
-    return vspace_map_memory(work->vspace, memory, r->offset_pages << PAGE_SHIFT, r->end - r->start, r->start, true, r->prot, r->max_prot,
+    uint32_t flags = MAP_FIXED | (r->may_fault ? MAP_MAY_FAULT : 0);
+    return vspace_map_memory(work->vspace, memory, r->offset_pages << PAGE_SHIFT, r->end - r->start, r->start, flags, r->prot, r->max_prot,
                              work->region_inherit, &at);
 }
 
 static status_t clone_region(struct clone_work *work, struct vspace *source, struct memory *memory, struct untyped *untyped)
 {
+    vaddr_t at;
     if (memory == nullptr)
-        return vspace_map_orphan(work->vspace, &work->region);
+        return vspace_map_bare(work->vspace, &work->region, MAP_FIXED, &at);
     if (work->region.inherit == INHERIT_SHARE)
         return map_in_clone(work, memory);
     struct memory *copy = vspace_clone_counterpart(source, work->vspace, memory);
     if (copy != nullptr)
         return map_in_clone(work, copy);
-    return memory_in_hand_begin(work, memory, untyped, 0, memory->size_pages);
+    return memory_in_hand_begin(work, memory, untyped, 0, peek(memory->size_pages));
 }
 
 status_t vspace_clone_step(struct clone_work *work, struct vspace *source, struct untyped *untyped)

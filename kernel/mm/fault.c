@@ -1,12 +1,13 @@
 /* Filling page tables on demand, and emptying memory that is mapped. */
+#include <arch/arch.h>
 #include <kernel/page_table.h>
 #include <kernel/region.h>
 #include <kernel/untyped.h>
 
-/* What a memory has for the page, and how it may be mapped. ERROR_RESTART: sealed. ERROR_BUSY: shared, and mapped by other vspaces
- * too: memory_unshare() first. */
-static status_t page_for_access(struct vspace *vspace, struct memory *memory, uint64_t index, uint32_t access, uint32_t *prot,
-                                paddr_t *out_page) REQUIRES(&vspace->lock) REQUIRES(&memory->lock)
+/* What a memory that is not plain has for the page, and how it may be mapped. ERROR_RESTART: sealed. ERROR_BUSY: shared, and mapped by
+ * other vspaces too: memory_unshare() first. */
+[[clang::noinline]] static status_t page_for_access(struct vspace *vspace, struct memory *memory, uint64_t index, uint32_t access,
+                                                    uint32_t *prot, paddr_t *out_page) REQUIRES(&vspace->lock) REQUIRES(&memory->lock)
 {
     if (memory_is_sealed_locked(memory, index))
         return ERROR_RESTART;
@@ -54,11 +55,12 @@ static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, s
             *out_memory = memory;
             *out_index = region->offset_pages + ((va - region->start) >> PAGE_SHIFT);
             spinlock_acquire(&memory->lock);
-            status = page_for_access(vspace, memory, *out_index, access, &prot, &page);
+            status = __builtin_expect(memory->is_plain, true) ? memory_page_locked(memory, *out_index, true, &page)
+                                                              : page_for_access(vspace, memory, *out_index, access, &prot, &page);
             if (status == OK)
                 status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
             spinlock_release(&memory->lock);
-        } else {
+        } else if (!region->may_fault) {
             status = vspace->scratch != 0 ? OK : untyped_page_alloc(vspace->object.untyped, OBJECT_VSPACE, &vspace->scratch);
             page = vspace->scratch;
             if (status == OK)
@@ -101,38 +103,42 @@ static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, padd
             *at += min_u64(missing, end - *at);
             continue;
         }
-        paddr_t page;
-        if (memory_page_locked(memory, *at, false, &page) == OK) {
-            if (page_of(page)->pin_count != 0) {
-                status = ERROR_BUSY;
-                break;
-            }
-            pages[(*out_held)++] = page;
-            memory_page_forget_locked(memory, *at);
+        uint64_t count;
+        paddr_t page = *memory_places_locked(memory, *at, false, &count); /* beyond the memory's new end, perhaps */
+        if (page_of(page)->pin_count != 0) {
+            status = ERROR_BUSY;
+            break;
         }
+        pages[(*out_held)++] = page;
+        memory_page_forget_locked(memory, *at);
         (*at)++;
     }
     spinlock_release(&memory->lock);
     return status;
 }
 
-static bool has_pins(struct memory *memory, uint64_t first, uint64_t count)
+bool memory_has_pins(struct memory *memory, uint64_t first, uint64_t count)
 {
+    constexpr uint32_t AT_ONCE = 64;
     bool found = false;
-    spinlock_acquire(&memory->lock);
-    for (uint64_t i = first; memory->pin_count != 0 && i < first + count && !found;) {
-        uint64_t missing = memory_pages_missing_locked(memory, i);
-        paddr_t page;
-        found = missing == 0 && memory_page_locked(memory, i, false, &page) == OK && page_of(page)->pin_count != 0;
-        i += max_u64(missing, 1);
+    for (uint64_t i = first, end = first + count; i < end && !found;) {
+        spinlock_acquire(&memory->lock);
+        if (memory->pin_count == 0)
+            i = end;
+        for (uint32_t n = 0; n < AT_ONCE && i < end && !found; n++) {
+            uint64_t missing = memory_pages_missing_locked(memory, i), in_node;
+            found = missing == 0 && page_of(*memory_places_locked(memory, i, false, &in_node))->pin_count != 0;
+            i += min_u64(max_u64(missing, 1), end - i);
+        }
+        spinlock_release(&memory->lock);
+        arch_irq_poll();
     }
-    spinlock_release(&memory->lock);
     return found;
 }
 
 status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
 {
-    if (has_pins(memory, first, count))
+    if (memory_has_pins(memory, first, count))
         return ERROR_BUSY;
     status_t status = OK;
     for (uint64_t at = first; at < first + count && status == OK;) {

@@ -47,6 +47,8 @@ status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate
         *out_page = memory->run + (index << PAGE_SHIFT);
         return OK;
     }
+    if (index >= memory->size_pages)
+        return ERROR_BAD_ADDRESS;
     paddr_t *place = page_place(memory, index, allocate);
     if (place == nullptr)
         return allocate ? ERROR_NO_MEMORY : ERROR_NOT_FOUND;
@@ -63,8 +65,15 @@ status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate
     return OK;
 }
 
+static uint64_t memory_capacity(const struct memory *memory)
+{
+    return memory->depth == 0 ? MEMORY_INLINE_PAGES : 1ull << (9 * memory->depth);
+}
+
 uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index)
 {
+    if (index >= memory_capacity(memory))
+        return MEMORY_PAGES_MAX;
     if (memory->depth == 0)
         return memory->pages[index] == 0;
     paddr_t place = memory->root;
@@ -77,7 +86,7 @@ uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index)
             return span - (index & (span - 1));
         }
     }
-    return memory->size_pages - index;
+    return MEMORY_PAGES_MAX;
 }
 
 void memory_page_forget_locked(struct memory *memory, uint64_t index)
@@ -118,8 +127,9 @@ static status_t create(struct untyped *untyped, enum memory_kind kind, uint64_t 
         return status;
     struct memory *memory = *out_memory;
     list_init(&memory->regions);
-    memory->size_pages = size_pages;
+    memory->size_pages = memory->pinned_below = size_pages;
     memory->kind = kind;
+    memory->is_plain = kind == MEMORY_KIND_ANONYMOUS;
     return OK;
 }
 
@@ -144,6 +154,7 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
                     arch_irq_poll();
                 }
                 memory->kind = MEMORY_KIND_RUN;
+                memory->is_plain = false;
                 memory->run = run;
                 spinlock_acquire(&memory->lock);
                 memory->committed_pages = size_pages;
@@ -152,7 +163,8 @@ status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t fl
             }
         }
     } else {
-        while (memory->depth == 0 ? size_pages > MEMORY_INLINE_PAGES : size_pages > 1ull << (9 * memory->depth))
+        memory->is_resizable = (flags & MEMORY_RESIZABLE) != 0;
+        while (size_pages > memory_capacity(memory))
             memory->depth++;
         if (flags & MEMORY_COMMITTED)
             status = commit_in_parts(memory, 0, size_pages);
@@ -256,7 +268,8 @@ const struct object_class memory_class = {.kill = memory_kill, .destroy = memory
 status_t untyped_create_memory(struct invocation *inv, struct untyped *self, uint64_t size_bytes, uint32_t flags, handle_t *out_memory)
 {
     uint64_t pages = size_bytes / PAGE_SIZE + (size_bytes % PAGE_SIZE != 0);
-    if (pages == 0 || pages > MEMORY_PAGES_MAX || (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED)) != 0)
+    if (pages == 0 || pages > MEMORY_PAGES_MAX || (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED | MEMORY_RESIZABLE)) != 0 ||
+        (flags & (MEMORY_CONTIGUOUS | MEMORY_RESIZABLE)) == (MEMORY_CONTIGUOUS | MEMORY_RESIZABLE))
         return ERROR_BAD_ARGUMENT;
     struct memory *memory;
     status_t status = memory_create(self, pages, flags, &memory);
@@ -267,11 +280,11 @@ status_t memory_info(struct invocation *inv, struct memory *self, uint64_t *out_
                      uint32_t *out_flags, uint32_t *out_is_device)
 {
     (void)inv;
-    *out_size_bytes = self->size_pages << PAGE_SHIFT;
     spinlock_acquire(&self->lock);
+    *out_size_bytes = self->size_pages << PAGE_SHIFT;
     *out_committed_pages = self->committed_pages;
     spinlock_release(&self->lock);
-    *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS : 0;
+    *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS : self->is_resizable ? MEMORY_RESIZABLE : 0;
     *out_is_device = self->kind == MEMORY_KIND_DEVICE;
     return OK;
 }
@@ -279,7 +292,7 @@ status_t memory_info(struct invocation *inv, struct memory *self, uint64_t *out_
 static bool is_range_inside(const struct memory *memory, uint64_t offset, uint64_t size)
 {
     uint64_t end;
-    return !ckd_add(&end, offset, size) && end <= memory->size_pages << PAGE_SHIFT;
+    return !ckd_add(&end, offset, size) && end <= peek(memory->size_pages) << PAGE_SHIFT;
 }
 
 /* Copies one page's part through a bounce buffer of bounded size, so that neither lock is held across the other's fault. */
@@ -375,6 +388,71 @@ status_t memory_decommit(struct invocation *inv, struct memory *self, uint64_t o
     if (self->kind != MEMORY_KIND_ANONYMOUS)
         return ERROR_UNSUPPORTED;
     return vspace_decommit(self, offset >> PAGE_SHIFT, size >> PAGE_SHIFT);
+}
+
+/* A tree of one level more, with what is there at its beginning. */
+static status_t deepen_locked(struct memory *memory) REQUIRES(&memory->lock)
+{
+    paddr_t node = 0;
+    bool is_empty = memory->depth != 0 ? memory->root == 0 : memory->committed_pages == 0;
+    if (!is_empty && untyped_page_alloc(memory->object.untyped, OBJECT_MEMORY, &node) != OK)
+        return ERROR_NO_MEMORY;
+    if (node != 0)
+        memcpy(phys_to_virt(node), memory->pages, memory->depth != 0 ? sizeof(memory->root) : sizeof(memory->pages));
+    memory->root = node;
+    memory->depth++;
+    return OK;
+}
+
+static status_t grow_locked(struct memory *memory, uint64_t pages) REQUIRES(&memory->lock)
+{
+    while (pages > memory_capacity(memory)) {
+        status_t status = deepen_locked(memory);
+        if (status != OK)
+            return status;
+    }
+    peekable_set(memory->size_pages, pages);
+    memory->pinned_below = pages;
+    return OK;
+}
+
+/* New pins stay below the new end from now on, so that what is looked for is all there is. */
+static status_t shrink(struct memory *memory, uint64_t old, uint64_t pages)
+{
+    bool is_pinned = memory_has_pins(memory, pages, old - pages);
+    if (!is_pinned) {
+        spinlock_acquire(&memory->lock);
+        peekable_set(memory->size_pages, pages);
+        spinlock_release(&memory->lock);
+    }
+    return is_pinned ? ERROR_BUSY : vspace_decommit(memory, pages, old - pages);
+}
+
+status_t memory_resize(struct invocation *inv, struct memory *self, uint64_t size_bytes)
+{
+    (void)inv;
+    uint64_t pages = size_bytes / PAGE_SIZE + (size_bytes % PAGE_SIZE != 0);
+    if (pages > MEMORY_PAGES_MAX)
+        return ERROR_BAD_ARGUMENT;
+    if (!self->is_resizable)
+        return ERROR_UNSUPPORTED;
+    spinlock_acquire(&self->lock);
+    uint64_t old = self->size_pages;
+    status_t status = self->is_shrinking ? ERROR_BUSY : pages >= old ? grow_locked(self, pages) : OK;
+    bool must_shrink = status == OK && pages < old;
+    if (must_shrink) {
+        self->is_shrinking = true;
+        self->pinned_below = pages;
+    }
+    spinlock_release(&self->lock);
+    if (!must_shrink)
+        return status;
+    status = shrink(self, old, pages);
+    spinlock_acquire(&self->lock);
+    self->is_shrinking = false;
+    self->pinned_below = self->size_pages;
+    spinlock_release(&self->lock);
+    return status;
 }
 
 status_t memory_slice(struct invocation *inv, struct memory *self, uint64_t offset, uint64_t size, handle_t *out_memory)

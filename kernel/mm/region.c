@@ -61,9 +61,8 @@ struct memory *region_unlink(struct vspace *vspace, struct region *region)
         spinlock_acquire(&memory->lock);
         list_remove(&region->memory_node);
         spinlock_release(&memory->lock);
-    } else {
-        vspace->orphan_count--;
     }
+    vspace->orphan_count -= region_is_orphan(region);
     tree_remove(&vspace->regions, &region->tree_node);
     vspace->mapped_pages -= (region->end - region->start) >> PAGE_SHIFT;
     return memory;
@@ -83,7 +82,7 @@ static void region_split(struct vspace *vspace, struct region *region, vaddr_t a
         spinlock_release(&region->memory->lock);
     } else {
         region->end = at;
-        vspace->orphan_count++;
+        vspace->orphan_count += region_is_orphan(spare);
     }
     tree_insert(&vspace->regions, &spare->tree_node);
 }

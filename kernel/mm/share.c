@@ -151,7 +151,7 @@ static status_t pin_page(struct memory *memory, uint64_t index, bool has_pin)
     for (;;) {
         paddr_t page;
         spinlock_acquire(&memory->lock);
-        status_t status = memory_page_writable_locked(memory, index, &page);
+        status_t status = index < memory->pinned_below ? memory_page_writable_locked(memory, index, &page) : ERROR_BUSY;
         if (status == OK && has_pin) {
             page_of(page)->pin_count++;
             memory->pin_count++;
@@ -240,7 +240,8 @@ static uint64_t clone_share(struct memory *clone, paddr_t *to, const paddr_t *fr
         to[i] = from[i];
         shared++;
     }
-    clone->may_share |= shared != 0;
+    if (shared != 0)
+        clone->may_share = true, clone->is_plain = false;
     clone->committed_pages += shared;
     return i;
 }
@@ -296,6 +297,7 @@ static status_t clone_shared_pages(struct memory *source, struct memory *clone, 
         return OK; /* no progress: the next step comes after others ran */
     }
     source->may_share = true;
+    source->is_plain = false;
     *cursor = min_u64(end, *cursor + memory_pages_missing_locked(source, *cursor));
     uint64_t count = min_u64(CLONE_STEP_PAGES, end - *cursor);
     bool is_single = region_only_vspace(source, &vspace);

@@ -71,87 +71,22 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
     return candidate <= USER_TOP && USER_TOP - candidate >= size ? candidate : 0;
 }
 
-status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address, bool is_fixed,
-                           uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address)
+/* Chooses where a new region of this size goes, or looks whether it can go where it is to. */
+static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32_t flags, vaddr_t *address) REQUIRES(&vspace->lock)
 {
-    struct region *region = region_alloc(vspace);
-    if (region == nullptr)
-        return ERROR_NO_MEMORY;
-    status_t status = OK;
-    spinlock_acquire(&vspace->lock);
-    if (address != 0) {
-        struct region *next = region_at_or_after(vspace, address);
-        if (next != nullptr && next->start < address + size) {
-            if (is_fixed)
-                status = ERROR_BUSY;
-            else
-                address = 0;
+    if (vspace->is_destroyed)
+        return ERROR_STALE_HANDLE;
+    if (*address != 0 && !(flags & MAP_REPLACE)) {
+        struct region *next = region_at_or_after(vspace, *address);
+        if (next != nullptr && next->start < *address + size) {
+            if (flags & MAP_FIXED)
+                return ERROR_BUSY;
+            *address = 0;
         }
     }
-    if (status == OK && address == 0) {
-        address = find_gap(vspace, size);
-        if (address == 0)
-            status = ERROR_NO_SPACE;
-    }
-    if (status == OK && vspace->is_destroyed)
-        status = ERROR_STALE_HANDLE;
-    if (status == OK) {
-        spinlock_acquire(&memory->lock);
-        /* Under the memory's lock: memory_kill empties the list under it, so nothing is linked after that. */
-        if (!object_is_alive(&memory->object)) {
-            status = ERROR_STALE_HANDLE;
-        } else {
-            region->start = address;
-            region->end = address + size;
-            region->memory = memory;
-            region->offset_pages = offset >> PAGE_SHIFT;
-            region->prot = prot;
-            region->max_prot = max_prot;
-            region->inherit = (uint8_t)inherit;
-            region->link_number = ++memory->link_count;
-            list_push_back(&memory->regions, &region->memory_node);
-            object_get(&memory->object);
-        }
-        spinlock_release(&memory->lock);
-    }
-    if (status == OK) {
-        tree_insert(&vspace->regions, &region->tree_node);
-        vspace->mapped_pages += size >> PAGE_SHIFT;
-        *out_address = address;
-    }
-    spinlock_release(&vspace->lock);
-    if (status != OK)
-        region_free(vspace, region);
-    return status;
-}
-
-status_t vspace_map_orphan(struct vspace *vspace, const struct region *model)
-{
-    struct region *region = region_alloc(vspace);
-    if (region == nullptr)
-        return ERROR_NO_MEMORY;
-    *region = *model;
-    region->vspace = vspace;
-    region->memory = nullptr;
-    spinlock_acquire(&vspace->lock);
-    struct region *next = region_at_or_after(vspace, region->start);
-    status_t status = vspace->is_destroyed ? ERROR_STALE_HANDLE : next != nullptr && next->start < region->end ? ERROR_BUSY : OK;
-    if (status == OK) {
-        tree_insert(&vspace->regions, &region->tree_node);
-        vspace->mapped_pages += (region->end - region->start) >> PAGE_SHIFT;
-        vspace->orphan_count++;
-    }
-    spinlock_release(&vspace->lock);
-    if (status != OK)
-        region_free(vspace, region);
-    return status;
-}
-
-static bool is_user_range(uint64_t address, uint64_t size)
-{
-    uint64_t end;
-    return ((address | size) & (PAGE_SIZE - 1)) == 0 && size != 0 && address >= PAGE_SIZE && !ckd_add(&end, address, size) &&
-           end <= USER_TOP;
+    if (*address == 0)
+        *address = find_gap(vspace, size);
+    return *address != 0 ? OK : ERROR_NO_SPACE;
 }
 
 /* `region` and the next ones of [*at, end), whose edges are those of regions; moves *at on. False when there are no more. */
@@ -181,6 +116,111 @@ static bool unmap_some(struct vspace *vspace, struct region *region, vaddr_t *at
         region_free(vspace, region);
     }
     return *at < end;
+}
+
+/* Under the memory's lock: memory_kill empties the list under it, so nothing is linked after that. */
+static inline status_t link_locked(struct region *region, struct memory *memory) REQUIRES(&memory->lock)
+{
+    if (!object_is_alive(&memory->object))
+        return ERROR_STALE_HANDLE;
+    region->memory = memory;
+    region->link_number = ++memory->link_count;
+    list_push_back(&memory->regions, &region->memory_node);
+    object_get(&memory->object);
+    return OK;
+}
+
+/* Puts a region into the space whose memory, place and rights are described; MAP_REPLACE needs the spares. */
+[[gnu::always_inline]] static inline status_t insert_region(struct vspace *vspace, struct region *region, struct memory *memory,
+                                                            uint32_t flags, struct region *spares[2])
+{
+    uint64_t size = region->end - region->start;
+    spinlock_acquire(&vspace->lock);
+    status_t status = place_locked(vspace, size, flags, &region->start);
+    region->end = region->start + size;
+    if (status == OK && memory != nullptr) {
+        spinlock_acquire(&memory->lock);
+        status = link_locked(region, memory);
+        spinlock_release(&memory->lock);
+    }
+    if (status == OK) {
+        if (flags & MAP_REPLACE) {
+            vaddr_t at = region->start;
+            region_split_at_edges(vspace, at, region->end, spares);
+            while (unmap_some(vspace, region_at_or_after(vspace, at), &at, region->end))
+                ; /* all in one: nobody may map there in between */
+        }
+        tree_insert(&vspace->regions, &region->tree_node);
+        vspace->mapped_pages += size >> PAGE_SHIFT;
+        if (memory == nullptr)
+            vspace->orphan_count += region_is_orphan(region);
+    }
+    spinlock_release(&vspace->lock);
+    return status;
+}
+
+[[clang::noinline]] static status_t insert_replacing(struct vspace *vspace, struct region *region, struct memory *memory)
+{
+    struct region *spares[2];
+    region_evict(vspace, region->start, region->end);
+    status_t status =
+        region_spares_alloc(vspace, spares) ? insert_region(vspace, region, memory, MAP_FIXED | MAP_REPLACE, spares) : ERROR_NO_MEMORY;
+    region_spares_free(vspace, spares);
+    return status;
+}
+
+[[gnu::always_inline]] static inline status_t map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size,
+                                                         vaddr_t address, uint32_t flags, uint32_t prot, uint32_t max_prot,
+                                                         uint32_t inherit, vaddr_t *out_address)
+{
+    struct region *region = region_alloc(vspace);
+    if (region == nullptr)
+        return ERROR_NO_MEMORY;
+    region->start = address;
+    region->end = address + size;
+    region->offset_pages = offset >> PAGE_SHIFT;
+    region->prot = prot;
+    region->max_prot = max_prot;
+    region->inherit = (uint8_t)inherit;
+    region->may_fault = (flags & MAP_MAY_FAULT) != 0;
+    status_t status = __builtin_expect((flags & MAP_REPLACE) != 0, false)
+                          ? insert_replacing(vspace, region, memory)
+                          : insert_region(vspace, region, memory, flags & MAP_FIXED, nullptr);
+    if (status == OK)
+        *out_address = region->start;
+    else
+        region_free(vspace, region);
+    return status;
+}
+
+[[clang::noinline]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size,
+                                               vaddr_t address, uint32_t flags, uint32_t prot, uint32_t max_prot, uint32_t inherit,
+                                               vaddr_t *out_address)
+{
+    return map_memory(vspace, memory, offset, size, address, flags, prot, max_prot, inherit, out_address);
+}
+
+[[clang::noinline]] status_t vspace_map_bare(struct vspace *vspace, const struct region *model, uint32_t flags, vaddr_t *out_address)
+{
+    struct region *region = region_alloc(vspace);
+    if (region == nullptr)
+        return ERROR_NO_MEMORY;
+    *region = *model;
+    region->vspace = vspace;
+    region->memory = nullptr;
+    status_t status = insert_region(vspace, region, nullptr, flags & MAP_FIXED, nullptr);
+    if (status == OK)
+        *out_address = region->start;
+    else
+        region_free(vspace, region);
+    return status;
+}
+
+static bool is_user_range(uint64_t address, uint64_t size)
+{
+    uint64_t end;
+    return ((address | size) & (PAGE_SIZE - 1)) == 0 && size != 0 && address >= PAGE_SIZE && !ckd_add(&end, address, size) &&
+           end <= USER_TOP;
 }
 
 status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size)
@@ -263,6 +303,15 @@ static bool vspace_destroy(struct object *object)
 
 const struct object_class vspace_class = {.kill = vspace_kill, .destroy = vspace_destroy};
 
+bool vspace_is_guard(struct vspace *vspace, vaddr_t address)
+{
+    spinlock_acquire(&vspace->lock);
+    struct region *region = region_at_or_after(vspace, address);
+    bool is_guard = region != nullptr && region->start <= address && region->prot == 0;
+    spinlock_release(&vspace->lock);
+    return is_guard;
+}
+
 status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t access, struct memory **out_memory, uint64_t *out_offset,
                             uint32_t **out_word)
 {
@@ -283,11 +332,11 @@ status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t acc
 
 static bool prot_of_flags(uint32_t flags, uint32_t allowed_extra, uint32_t *out_prot)
 {
-    if ((flags & ~(uint32_t)(MAP_READ | MAP_WRITE | MAP_EXEC | allowed_extra)) != 0 || !(flags & MAP_READ))
+    if ((flags & ~(uint32_t)(MAP_READ | MAP_WRITE | MAP_EXEC | allowed_extra)) != 0)
         return false;
-    if ((flags & MAP_WRITE) && (flags & MAP_EXEC))
+    if ((flags & (MAP_WRITE | MAP_EXEC)) != 0 && (!(flags & MAP_READ) || (flags & (MAP_WRITE | MAP_EXEC)) == (MAP_WRITE | MAP_EXEC)))
         return false;
-    *out_prot = PROT_READ | (flags & MAP_WRITE ? PROT_WRITE : 0) | (flags & MAP_EXEC ? PROT_EXEC : 0);
+    *out_prot = (flags & MAP_READ ? PROT_READ : 0) | (flags & MAP_WRITE ? PROT_WRITE : 0) | (flags & MAP_EXEC ? PROT_EXEC : 0);
     return true;
 }
 
@@ -305,8 +354,9 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
     struct memory *object = (struct memory *)memory->object;
     uint32_t prot;
     uint64_t end;
-    if (!prot_of_flags(flags, MAP_FIXED | MAP_INHERIT_DROP, &prot) || ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 ||
-        ckd_add(&end, offset, size) || end > object->size_pages << PAGE_SHIFT)
+    if (!prot_of_flags(flags, MAP_FIXED | MAP_INHERIT_DROP | MAP_MAY_FAULT | MAP_REPLACE, &prot) ||
+        ((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) ||
+        end > peek(object->size_pages) << PAGE_SHIFT || (flags & (MAP_FIXED | MAP_REPLACE)) == MAP_REPLACE)
         return ERROR_BAD_ARGUMENT;
     if (address != 0 ? !is_user_range(address, size) : (size > USER_TOP || (flags & MAP_FIXED)))
         return ERROR_BAD_ARGUMENT;
@@ -321,13 +371,29 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
         return ERROR_BAD_ARGUMENT;
     if ((prot & ~max_prot) != 0)
         return audit_denied(inv->cspace, &object->object, inv->op, memory->rights);
-    return vspace_map_memory(self, object, offset, size, address, (flags & MAP_FIXED) != 0, prot, max_prot, inherit, out_address);
+    if (object->is_resizable && !(flags & MAP_MAY_FAULT))
+        return ERROR_UNSUPPORTED;
+    return map_memory(self, object, offset, size, address, flags, prot, max_prot, inherit, out_address);
+}
+
+status_t vspace_reserve(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t size, uint32_t flags, uint64_t *out_address)
+{
+    (void)inv;
+    if ((flags & ~(uint32_t)MAP_FIXED) != 0 || (size & (PAGE_SIZE - 1)) != 0 || size == 0 || size > USER_TOP ||
+        (address != 0 ? !is_user_range(address, size) : (flags & MAP_FIXED) != 0))
+        return ERROR_BAD_ARGUMENT;
+    const struct region guard = {.start = address, .end = address + size};
+    return vspace_map_bare(self, &guard, flags, out_address);
 }
 
 /* Pages that others may hold become writable one by one, when they are written to (mm/share.c). */
 static bool show_prot(struct vspace *vspace, struct region *region, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
 {
     uint32_t prot = region->prot;
+    if (prot == 0) {
+        region_remove_translations(vspace, max_u64(region->start, start), min_u64(region->end, end));
+        return false;
+    }
     if (region->memory != nullptr) {
         spinlock_acquire(&region->memory->lock);
         prot &= region->memory->may_share ? ~(uint32_t)PROT_WRITE : UINT32_MAX;

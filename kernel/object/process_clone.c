@@ -54,7 +54,7 @@ static status_t find_message(struct invocation *inv, const struct clone_work *wo
             return status;
         *out_memory = (struct memory *)cap.object;
         *out_offset = offset;
-        return (offset & (PAGE_SIZE - 1)) != 0 || offset >> PAGE_SHIFT >= (*out_memory)->size_pages ? ERROR_BAD_ARGUMENT : OK;
+        return (offset & (PAGE_SIZE - 1)) != 0 || offset >> PAGE_SHIFT >= peek((*out_memory)->size_pages) ? ERROR_BAD_ARGUMENT : OK;
     }
     *out_memory = caller->message_memory;
     *out_offset = caller->message_index << PAGE_SHIFT;
@@ -257,7 +257,7 @@ status_t process_exec(struct invocation *inv, struct process *self, const struct
     if (inv->is_submitted)
         return ERROR_UNKNOWN_METHOD;
     if (self != caller->process || pc >= USER_TOP || sp > USER_TOP || tls >= USER_TOP || (message_offset & (PAGE_SIZE - 1)) != 0 ||
-        image.message_index >= image.message->size_pages)
+        image.message_index >= peek(image.message->size_pages))
         return ERROR_BAD_ARGUMENT;
     /* Another holder of the table may delete the handles meanwhile. */
     if (!object_try_get(&image.vspace->object))

@@ -119,7 +119,7 @@ static void describe_handle(const struct cap *cap, struct tess_handle_info *info
     switch (cap->object->type) {
     case OBJECT_MEMORY: {
         struct memory *memory = (struct memory *)cap->object;
-        info->detail[0] = memory->size_pages << PAGE_SHIFT;
+        info->detail[0] = peek(memory->size_pages) << PAGE_SHIFT;
         info->detail[1] = memory->kind == MEMORY_KIND_DEVICE;
         break;
     }

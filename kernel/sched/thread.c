@@ -352,7 +352,7 @@ status_t untyped_create_thread(struct invocation *inv, struct untyped *self, con
                                uint64_t offset, uint32_t flags, handle_t *out_thread)
 {
     struct memory *memory = (struct memory *)message->object;
-    if ((offset & (PAGE_SIZE - 1)) != 0 || offset >> PAGE_SHIFT >= memory->size_pages || (flags & ~(uint32_t)THREAD_FPU) != 0)
+    if ((offset & (PAGE_SIZE - 1)) != 0 || offset >> PAGE_SHIFT >= peek(memory->size_pages) || (flags & ~(uint32_t)THREAD_FPU) != 0)
         return ERROR_BAD_ARGUMENT;
     struct thread *thread;
     status_t status = thread_create(self, (struct process *)process->object, memory, offset, flags, &thread);

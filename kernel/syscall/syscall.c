@@ -266,6 +266,17 @@ static void fault_unresolved(struct thread *current, const struct fault *fault)
         process_crash(current, fault);
 }
 
+/* A page fault that cannot be resolved. */
+[[clang::noinline]] static void fault_refused(struct thread *current, const struct fault *fault, status_t status)
+{
+    struct fault end = *fault;
+    if (status == ERROR_NO_MEMORY)
+        end.kind = FAULT_NO_MEMORY;
+    else if (vspace_is_guard(current->process->vspace, fault->address))
+        end.kind = FAULT_GUARD;
+    fault_unresolved(current, &end);
+}
+
 [[clang::noinline]] static struct thread *fault_without_memory(struct thread *current, const struct fault *fault, uint32_t access)
 {
     bool is_hopeful = may_wait_for_memory(current); /* before the second try, as above */
@@ -273,9 +284,7 @@ static void fault_unresolved(struct thread *current, const struct fault *fault)
     if (status == ERROR_NO_MEMORY && is_hopeful) {
         sched_yield();
     } else if (status != OK && status != ERROR_RESTART) {
-        struct fault end = *fault;
-        end.kind = status == ERROR_NO_MEMORY ? FAULT_NO_MEMORY : fault->kind;
-        fault_unresolved(current, &end);
+        fault_refused(current, fault, status);
     }
     return sched_exit();
 }
@@ -293,8 +302,10 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
             return leave(cpu, current);
         if (status == ERROR_NO_MEMORY)
             return fault_without_memory(current, fault, access);
+        fault_refused(current, fault, status);
+    } else {
+        fault_unresolved(current, fault);
     }
-    fault_unresolved(current, fault);
     return cpu->current == current ? leave(cpu, current) : sched_exit();
 }
 

@@ -11,7 +11,7 @@
 
 static_assert(UPCALL_PAGE == FAULT_PAGE && UPCALL_ILLEGAL == FAULT_ILLEGAL && UPCALL_BREAKPOINT == FAULT_BREAKPOINT);
 static_assert(UPCALL_ALIGNMENT == FAULT_ALIGNMENT && UPCALL_ARITHMETIC == FAULT_ARITHMETIC && UPCALL_FPU == FAULT_FPU);
-static_assert(UPCALL_GENERAL == FAULT_GENERAL && UPCALL_NO_MEMORY == FAULT_NO_MEMORY);
+static_assert(UPCALL_GENERAL == FAULT_GENERAL && UPCALL_NO_MEMORY == FAULT_NO_MEMORY && UPCALL_GUARD == FAULT_GUARD);
 static_assert(ARCH_REGISTERS <= ARRAY_LENGTH(((struct tess_upcall_context *)nullptr)->registers));
 
 /* What the frame says, once. */
@@ -194,7 +194,7 @@ status_t thread_set_upcall(struct invocation *inv, struct thread *self, const st
                            uint64_t entry, uint64_t fault_entry)
 {
     struct memory *object = (struct memory *)memory->object;
-    if (offset % UPCALL_FRAME_SIZE != 0 || offset >> PAGE_SHIFT >= object->size_pages || address >= USER_TOP || !is_native_entry(entry) ||
+    if (offset % UPCALL_FRAME_SIZE != 0 || offset >> PAGE_SHIFT >= peek(object->size_pages) || address >= USER_TOP || !is_native_entry(entry) ||
         (fault_entry != 0 && !is_native_entry(fault_entry)))
         return ERROR_BAD_ARGUMENT;
     status_t status = memory_pin(object, offset >> PAGE_SHIFT, 1);

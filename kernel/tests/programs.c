@@ -286,7 +286,7 @@ static void make_process(struct untyped *untyped, uint32_t which)
     must(memory_create(untyped, BUFFER_PAGES, 0, &buffer), "buffer");
     must(object_publish(&buffer->object), "publish");
     must(memory_create(untyped, THREADS_PER_PROCESS, MEMORY_COMMITTED, &messages), "messages");
-    must(vspace_map_memory(vspace, buffer, 0, BUFFER_PAGES << PAGE_SHIFT, BUFFER, true, PROT_READ | PROT_WRITE,
+    must(vspace_map_memory(vspace, buffer, 0, BUFFER_PAGES << PAGE_SHIFT, BUFFER, MAP_FIXED, PROT_READ | PROT_WRITE,
                            PROT_READ | PROT_WRITE | PROT_EXEC, INHERIT_DEFAULT, &address),
          "map");
     struct object *const common[] = {&vspace->object,         &process->object,    &untyped->object,       &cspace->object,

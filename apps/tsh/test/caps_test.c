@@ -28,7 +28,7 @@ int main(void)
     CHECK_TEXT(describe(INFO(.type = OBJECT_MEMORY, .rights = MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE, .detail = {16384}), NOBODY),
                "read and write 16 KiB of memory");
     CHECK_TEXT(describe(INFO(.type = OBJECT_MEMORY, .rights = RIGHTS_ALL, .detail = {4096, 1}), NOBODY),
-               "read, write and exec 4 KiB of device registers");
+               "read, write, exec and resize 4 KiB of device registers");
     CHECK_TEXT(describe(INFO(.type = OBJECT_MEMORY, .rights = RIGHT_INSPECT, .detail = {4096}), NOBODY), "only measure 4 KiB of memory");
     CHECK_TEXT(describe(INFO(.type = OBJECT_UNTYPED, .rights = RIGHTS_ALL, .detail = {1024, 300}), NOBODY),
                "make kernel objects and memory out of 4 MiB (1.1 MiB used)");

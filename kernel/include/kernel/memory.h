@@ -18,13 +18,16 @@ struct memory {
     struct object object;
     struct spinlock lock;
     enum memory_kind kind;
-    bool is_committed;
-    bool is_traced;   /* the trace writes to it: its kill is told */
-    bool has_futexes; /* somebody waited for a word of it once; set once, peek() */
-    uint8_t depth;    /* radix levels above the inline array; 0 = inline */
-    uint64_t size_pages;
-    uint64_t source_id; /* of the memory this was cloned from; 0 = none */
-    paddr_t run;        /* RUN, FIXED, DEVICE */
+    bool is_plain;         /* anonymous, and may_share is false: peek() without the lock is no use, it becomes false under it */
+    bool is_shrinking;     /* lock; a resize is under way */
+    bool is_resizable;     /* MEMORY_RESIZABLE: may be mapped only where a fault is expected */
+    bool is_traced;        /* the trace writes to it: its kill is told */
+    bool has_futexes;      /* somebody waited for a word of it once; set once, peek() */
+    uint8_t depth;         /* radix levels above the inline array; 0 = inline */
+    uint64_t size_pages;   /* lock; peek(). With a tree, its capacity is never less than any size it had */
+    uint64_t pinned_below; /* lock. Pages from here on get no pins: size_pages, or what that is about to become */
+    uint64_t source_id;    /* of the memory this was cloned from; 0 = none */
+    paddr_t run;           /* RUN, FIXED, DEVICE */
     uint64_t committed_pages GUARDED_BY(&lock);
     bool may_share GUARDED_BY(&lock);                  /* it was cloned or is a clone: a page may have other holders (mm/share.c) */
     uint64_t pin_count GUARDED_BY(&lock);              /* sum over its pages */
@@ -42,7 +45,7 @@ extern const struct object_class memory_class;
 [[nodiscard]] status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t flags, struct memory **out_memory);
 [[nodiscard]] status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, paddr_t run, uint64_t size_pages,
                                            struct memory **out_memory);
-/* The page at `index`, allocated when missing and `allocate` says so. The lock is held. */
+/* The page at `index`, allocated when missing and `allocate` says so. The lock is held. BAD_ADDRESS: beyond the end. */
 [[nodiscard]] status_t memory_page_locked(struct memory *memory, uint64_t index, bool allocate, paddr_t *out_page) REQUIRES(&memory->lock);
 /* How many pages from `index` on are surely not there: 0 when this one is. Whole missing nodes of the tree are counted at once. */
 uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
@@ -50,6 +53,9 @@ uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index) REQU
 void memory_page_forget_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
 /* The place of page `index` and how many follow it in the same node; nullptr when the node is missing (and `allocate` did not help). */
 paddr_t *memory_places_locked(struct memory *memory, uint64_t index, bool allocate, uint64_t *out_count) REQUIRES(&memory->lock);
+
+/* mm/fault.c: whether one of the pages is pinned. No lock held. */
+bool memory_has_pins(struct memory *memory, uint64_t first, uint64_t count);
 
 /* mm/share.c */
 static inline void memory_page_begin(paddr_t page)

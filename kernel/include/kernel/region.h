@@ -12,6 +12,7 @@ struct region *region_next(struct region *region);
 
 struct region *region_alloc(struct vspace *vspace);
 void region_free(struct vspace *vspace, struct region *region);
+static inline bool region_is_orphan(const struct region *region) { return region->memory == nullptr && region->max_prot != 0; }
 /* Unlinks the region from tree and memory; the caller has removed translations and frees the cell and the reference. */
 struct memory *region_unlink(struct vspace *vspace, struct region *region) REQUIRES(&vspace->lock);
 /* Two cells for what region_split_at_edges() may need; they are freed together, used or not. */

@@ -11,11 +11,12 @@ struct region {
     struct tree_node tree_node;   /* vspace->regions by start */
     struct list_node memory_node; /* memory->regions; guarded by memory->lock */
     vaddr_t start, end;
-    struct memory *memory; /* counted; nullptr = its memory is gone: scratch page */
+    struct memory *memory; /* counted; nullptr = its memory is gone: scratch page; or there never was one: a guard */
     uint64_t link_number;  /* order of linking to memory->regions; parts of a split region share it */
     uint64_t offset_pages;
     uint32_t prot, max_prot; /* PROT_* */
     uint8_t inherit;         /* INHERIT_* */
+    bool may_fault;          /* MAP_MAY_FAULT: no scratch page */
     struct vspace *vspace;
 };
 
@@ -36,11 +37,14 @@ struct vspace {
 extern const struct object_class vspace_class;
 
 [[nodiscard]] status_t vspace_create(struct untyped *untyped, struct vspace **out_vspace);
-/* Kernel-internal form of vspace.map; prot and max_prot are PROT_* without PROT_USER. address 0 = anywhere. */
+/* Kernel-internal form of vspace.map; prot and max_prot are PROT_* without PROT_USER. address 0 = anywhere. flags: MAP_FIXED, MAP_REPLACE,
+ * MAP_MAY_FAULT. */
 [[nodiscard]] status_t vspace_map_memory(struct vspace *vspace, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address,
-                                         bool is_fixed, uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address);
-/* A region like `model`, whose memory is gone: it shows scratch. */
-[[nodiscard]] status_t vspace_map_orphan(struct vspace *vspace, const struct region *model);
+                                         uint32_t flags, uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address);
+/* A region like `model` without memory: what is gone (it shows scratch), or a guard. */
+[[nodiscard]] status_t vspace_map_bare(struct vspace *vspace, const struct region *model, uint32_t flags, vaddr_t *out_address);
+/* An access to this address hits a guard: a region that allows none. */
+bool vspace_is_guard(struct vspace *vspace, vaddr_t address);
 /* Resolves a user access; OK, BAD_ADDRESS, NO_MEMORY, or RESTART: the page is being changed by another CPU, make the access again. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
 /* What an aligned 32-bit word of user memory is: memory and byte offset in it; and where it can be reached while the lock is held, or

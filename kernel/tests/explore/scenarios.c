@@ -308,7 +308,7 @@ static void shootdown_setup(void)
         vaddr_t at;
         must(memory_create(untyped_root, 1, 0, &memories[i]));
         handles[i] = explore_give(&memories[i]->object, RIGHTS_ALL);
-        must(vspace_map_memory(explore_space, memories[i], 0, PAGE_SIZE, FIRST + i * PAGE_SIZE, true, PROT_READ | PROT_WRITE,
+        must(vspace_map_memory(explore_space, memories[i], 0, PAGE_SIZE, FIRST + i * PAGE_SIZE, MAP_FIXED, PROT_READ | PROT_WRITE,
                                PROT_READ | PROT_WRITE, INHERIT_DEFAULT, &at));
     }
     for (uint32_t i = 0; i < 2; i++) {
@@ -336,7 +336,7 @@ static void idle_setup(void)
     vaddr_t at;
     must(memory_create(untyped_root, 2, 0, &memory));
     handle_t handle = explore_give(&memory->object, RIGHTS_ALL);
-    must(vspace_map_memory(explore_space, memory, 0, 2 * PAGE_SIZE, FIRST, true, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
+    must(vspace_map_memory(explore_space, memory, 0, 2 * PAGE_SIZE, FIRST, MAP_FIXED, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
                            INHERIT_DEFAULT, &at));
     struct explore_thread *taker = explore_add_thread(), *user = explore_add_thread();
     add_sleep(taker, 2 * SECOND);

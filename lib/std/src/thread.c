@@ -1,5 +1,5 @@
 /*
- * One memory per thread: message page, guard page (read-only), stack (grows down towards the guard), thread block at the very top.
+ * One memory per thread: message page, guard page, stack (grows down towards the guard), thread block at the very top.
  *
  * Ending: the thread raises `ended` and then asks for its own end, both without touching its stack; the joiner destroys the thread
  * object after the event, so it does not matter who is first.
@@ -89,7 +89,7 @@ static status_t thread_prepare(struct std_thread *thread, uint64_t size)
         return status;
     }
     /* Not unmapped: somebody's next mapping would lie there, and go with this one. */
-    status = tess_vspace_protect(std_self.vspace, (uint64_t)thread->mapping.address + STD_PAGE, STD_PAGE, MAP_READ);
+    status = tess_vspace_protect(std_self.vspace, (uint64_t)thread->mapping.address + STD_PAGE, STD_PAGE, 0);
     if (status != OK) {
         return status;
     }

@@ -21,7 +21,8 @@ static const char *fault_text(uint32_t kind)
 {
     static const char *const texts[] = {"an exception",         "page fault",       "illegal instruction",
                                         "breakpoint",           "unaligned access", "arithmetic error",
-                                        "floating point error", "protection fault", "out of memory"};
+                                        "floating point error", "protection fault", "out of memory",
+                                        "guard page hit"};
     return texts[kind < sizeof(texts) / sizeof(texts[0]) ? kind : 0];
 }
 

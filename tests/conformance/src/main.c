@@ -8,6 +8,7 @@ const struct role roles[] = {
     {"wait", role_wait},
     {"map", role_map},
     {"unmapped", role_unmapped},
+    {"beyond", role_beyond},
     {"blocked", role_blocked},
     {"echo", role_echo},
     {"call", role_call},
@@ -33,6 +34,7 @@ int main(void)
     memory_tests();
     clone_tests();
     vspace_tests();
+    resize_tests();
     tlb_tests();
     process_tests();
     fork_tests();

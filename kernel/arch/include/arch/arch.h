@@ -112,6 +112,7 @@ enum fault_kind : uint32_t {
     FAULT_FPU,
     FAULT_GENERAL,   /* anything else (x86_64 #GP, #SS, bus errors) */
     FAULT_NO_MEMORY, /* the kernel's own: a page fault for which there was no page */
+    FAULT_GUARD,     /* and one in a guard */
 };
 struct fault {
     enum fault_kind kind;
