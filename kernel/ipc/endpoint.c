@@ -14,6 +14,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/sched_budget.h>
 #include <kernel/trace_events.h>
 
 constexpr uint64_t OP_MESSAGE_MASK = 0x0FFFFFFF; /* method, sizes, move mask; no flags */
@@ -62,12 +63,16 @@ static struct waiter *claim_first(struct wait_queue *queue)
 /* Each of these two does all or nothing: when something is unusual (a lock that is held included), the general way below does it.
  * They call nothing but what is inlined or comes last, so that no registers have to be kept. */
 
+static inline bool must_go_long_way(const struct thread *thread)
+{
+    return atomic_load_explicit(&thread->long_way, memory_order_relaxed) != 0;
+}
 static inline bool is_without_deadline(const struct thread *thread) { return thread->wait_deadline_ns == DEADLINE_INFINITE; }
 
 struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread)
 {
     struct endpoint *endpoint = (struct endpoint *)inv->object;
-    if (inv->op >> 32 != 0 || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE || thread->fpu != nullptr ||
+    if (inv->op >> 32 != 0 || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE || must_go_long_way(thread) ||
         !spinlock_try_acquire(&endpoint->lock))
         return kernel_syscall_general(thread);
     /* Alive it was when the handle was looked up, and if it dies now, a receiver that can be claimed has not been told yet. */
@@ -94,7 +99,7 @@ struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct threa
     struct endpoint *endpoint = (struct endpoint *)inv->object;
     struct waiter *caller = peek(thread->owed.caller);
     if (caller == nullptr || caller->is_operation || !(inv->rights & RIGHT_OWNER) || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE ||
-        thread->fpu != nullptr || !spinlock_try_acquire(&endpoint->lock))
+        must_go_long_way(thread) || !spinlock_try_acquire(&endpoint->lock))
         return kernel_syscall_general(thread);
     struct thread *to = waiter_thread(caller);
     if (endpoint->ring != nullptr || !object_is_alive(&endpoint->object) || !list_is_empty(&endpoint->callers.waiters) ||
@@ -123,6 +128,8 @@ static void wait_for_reply(struct invocation *inv, struct debt *debt)
     /* The sequence of the wait that begins: nobody looks at it before the holder runs. */
     debt->sequence = (operation != nullptr ? atomic_load(&operation->wait_word) >> 8 : thread_wait_sequence(inv->thread)) + 1;
     peekable_set(debt->caller, operation != nullptr ? &operation->waiter : &inv->thread->waiter);
+    if (operation == nullptr && debt->kind == DEBT_THREAD)
+        sched_lend(inv->thread, container_of(debt, struct thread, owed));
     if (operation != nullptr)
         (void)operation_publish(operation, nullptr, nullptr);
     else
@@ -263,6 +270,8 @@ static uint64_t call_badge_of(struct waiter *caller)
         } else {
             waiter_await(caller, &thread->owed);
             peekable_set(thread->owed.caller, caller);
+            if (!caller->is_operation)
+                sched_lend(waiter_thread(caller), thread);
             thread->owed.sequence = *out_sequence = waiter_restore(caller, nullptr);
         }
         arch_frame_set_status(&thread->frame, OK);

@@ -2,6 +2,7 @@
 #include "ring.h"
 #include <arch/arch.h>
 #include <kernel/sched.h>
+#include <kernel/sched_budget.h>
 
 struct operation debt_nobody = {.waiter = {.is_operation = true}}; /* never waits: no claim succeeds */
 
@@ -148,6 +149,8 @@ struct waiter *debt_take(struct debt *debt, uint64_t *out_sequence)
     *out_sequence = debt->sequence;
     peekable_set(debt->caller, nullptr);
     spinlock_release(debt->lock);
+    if (debt->kind == DEBT_THREAD)
+        sched_lend_end(container_of(debt, struct thread, owed));
     return caller;
 }
 
@@ -163,6 +166,8 @@ void debt_cancel(struct debt *debt, struct waiter *caller)
             ring_call_cancelled_locked(container_of(debt, struct ring_call, owed));
     }
     spinlock_release(debt->lock);
+    if (is_here && debt->kind == DEBT_THREAD)
+        sched_lend_end(container_of(debt, struct thread, owed));
     if (is_here && debt->kind == DEBT_REPLY)
         object_watches_notify(&container_of(debt, struct reply, owed)->object);
 }

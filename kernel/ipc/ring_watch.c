@@ -54,6 +54,29 @@ void ring_watch_signal(struct watch *watch, uint64_t bits, bool is_dead)
     spinlock_release(&ring->lock);
 }
 
+/* Who was looked at goes to the end of the list: of more than can be told at once others come first next time. */
+void object_watches_signal(struct object *object, uint64_t bits)
+{
+    constexpr uint32_t AT_ONCE = 64;
+    const struct list_node *first_seen = nullptr;
+    spinlock_acquire(&object->lock);
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        struct list_node *node = list_first(&object->watches);
+        if (node == nullptr || node == first_seen)
+            break;
+        struct watch *watch = container_of(node, struct watch, object_node);
+        list_remove(node);
+        watch->is_on_object = (watch->mask & bits) == 0 || watch->is_multi;
+        if (watch->is_on_object) {
+            list_push_back(&object->watches, node);
+            first_seen = first_seen == nullptr ? node : first_seen;
+        }
+        if ((watch->mask & bits) != 0)
+            ring_watch_signal(watch, watch->mask & bits, false);
+    }
+    spinlock_release(&object->lock);
+}
+
 static void timeout_fire(struct timer *timer, uint64_t generation)
 {
     struct watch *watch = container_of(timer, struct watch, timer);
@@ -72,9 +95,10 @@ status_t ring_watch(struct invocation *inv, struct ring *self, uint64_t object, 
     status_t status = cspace_lookup(inv->cspace, object, &cap);
     if (status != OK)
         return status;
-    if (mask != 0 && cap.object->type != OBJECT_EVENT && cap.object->type != OBJECT_INTERRUPT)
+    if (mask != 0 && cap.object->type != OBJECT_EVENT && cap.object->type != OBJECT_INTERRUPT && cap.object->type != OBJECT_SCHED)
         return ERROR_WRONG_TYPE;
     uint32_t right = mask == 0                          ? RIGHT_WATCH
+                     : cap.object->type == OBJECT_SCHED ? RIGHT_WATCH | RIGHT_INSPECT
                      : cap.object->type == OBJECT_EVENT ? RIGHT_WATCH | EVENT_RIGHT_WAIT
                                                         : RIGHT_WATCH | INTERRUPT_RIGHT_HANDLE;
     if ((cap.rights & right) != right)

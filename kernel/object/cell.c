@@ -6,6 +6,7 @@
 #include <kernel/page.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/sched_budget.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/string.h>
@@ -21,6 +22,7 @@ static void setup(struct cell *cell, uint32_t weight)
     cell->weight = weight;
     list_init(&cell->children);
     list_init(&cell->processes);
+    throttle_init(&cell->throttle, &cell->object);
     spinlock_acquire(&cell_all_lock);
     list_push_back(&cell_all, &cell->all_node);
     spinlock_release(&cell_all_lock);
@@ -37,6 +39,7 @@ void cell_init(void)
     object_init_static(&cell_root.object, OBJECT_CELL, sizeof(cell_root));
     memcpy(cell_root.name, "root", 4);
     cell_root.depth = 1;
+    cell_root.sched_limit = SCHED_ROOT_PPM * cpu_count;
     setup(&cell_root, THREAD_WEIGHT_DEFAULT);
 }
 
@@ -177,6 +180,7 @@ static void cell_class_kill(struct object *object)
 {
     while (kill_step((struct cell *)object))
         ;
+    throttle_open(&((struct cell *)object)->throttle);
 }
 
 static bool cell_class_destroy(struct object *object)
@@ -184,6 +188,8 @@ static bool cell_class_destroy(struct object *object)
     struct cell *cell = (struct cell *)object;
     for (uint32_t cpu = 0; cpu < cpu_count; cpu++)
         run_queue_disown(cpus[cpu]->run_queue, cell);
+    for (uint32_t cpu = 0; cpu < cpu_count; cpu++)
+        run_queue_forget(cpus[cpu]->run_queue, &cell->throttle);
     spinlock_acquire(&cell_all_lock);
     list_remove(&cell->all_node);
     spinlock_release(&cell_all_lock);
@@ -191,6 +197,7 @@ static bool cell_class_destroy(struct object *object)
         spinlock_acquire(&cell->parent->lock);
         list_remove(&cell->sibling);
         spinlock_release(&cell->parent->lock);
+        (void)cell_give_ppm(cell->parent, -(int64_t)cell->sched_limit);
         object_put(&cell->parent->object);
     }
     untyped_cell_free(object->untyped, OBJECT_CELL, cell->shares, shares_size());

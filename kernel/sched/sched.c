@@ -8,6 +8,7 @@
 #include <kernel/invocation.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/sched_budget.h>
 #include <kernel/trace_events.h>
 #include <kernel/upcall.h>
 #include <kernel/vspace.h>
@@ -108,10 +109,34 @@ static void notify(struct thread *thread, uint32_t cpu, bool is_urgent)
         sched_affinity_changed(thread);
 }
 
+static inline bool is_budgeted(const struct thread *thread) { return __builtin_expect(peek(thread->runs_on) != nullptr, false); }
+
+/* Of those where it may run: the last one, unless somebody on a budget runs or waits there and nobody does elsewhere. */
+[[clang::noinline]] static uint32_t choose_cpu_budgeted(const struct thread *thread)
+{
+    uint32_t first = choose_cpu(thread);
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        uint32_t cpu = (first + i) % cpu_count;
+        if (atomic_load_explicit(&cpus[cpu]->is_online, memory_order_relaxed) && sched_may_run_on(thread, cpu) &&
+            !run_queue_is_budgeted(cpus[cpu]->run_queue))
+            return cpu;
+    }
+    return first;
+}
+
 static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread)); }
+
+[[clang::noinline]] static void ready_budgeted(struct thread *thread)
+{
+    struct cpu *cpu = arch_cpu();
+    bool stays = cpu->run_queue->handoff == nullptr && !run_queue_is_budgeted(cpu->run_queue) && sched_may_run_on(thread, cpu->index);
+    enqueue(thread, stays ? cpu->index : choose_cpu_budgeted(thread));
+}
 
 void sched_ready(struct thread *thread)
 {
+    if (is_budgeted(thread)) [[clang::musttail]]
+        return ready_budgeted(thread);
     /* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another
      * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread soon. */
     struct cpu *cpu = arch_cpu();
@@ -125,7 +150,7 @@ void sched_spread(struct thread *thread) { enqueue(thread, choose_cpu(thread)); 
 void sched_switch_to(struct thread *thread)
 {
     struct cpu *cpu = arch_cpu();
-    if (cpu->run_queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
+    if (cpu->run_queue->handoff != nullptr || is_budgeted(thread) || !sched_may_run_on(thread, cpu->index)) {
         sched_ready(thread);
         return;
     }
@@ -144,7 +169,7 @@ void sched_slice_expired(void)
 {
     struct cpu *cpu = arch_cpu();
     struct run_queue *queue = cpu->run_queue;
-    cpu->exit_work |= EXIT_RESCHEDULE; /* the timer is set anew, when somebody waits */
+    cpu->exit_work |= EXIT_RESCHEDULE; /* the timer is set anew, when somebody waits; a grant that is over is seen on the way out */
     if (peek(queue->count) == 0)
         return;
     uint32_t idle = queue->was_offered ? UINT32_MAX : first_idle();
@@ -171,6 +196,18 @@ void sched_affinity_changed(struct thread *thread)
         smp_kick(cpu); /* it runs there, or is about to: sched_exit() looks at the mask */
 }
 
+void sched_budget_changed(struct thread *thread)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* runs_on was stored before; see set_current() and admit_budgeted() */
+    uint32_t cpu = atomic_load(&thread->cpu);
+    if (throttle_release(thread) || run_queue_remove(cpus[cpu]->run_queue, thread))
+        sched_ready(thread);
+    else if (cpus[cpu] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+    else if (atomic_load(&thread->is_running))
+        smp_kick(cpu);
+}
+
 static struct thread *steal(struct cpu *cpu)
 {
     for (uint32_t i = 1; i < cpu_count; i++) {
@@ -193,17 +230,16 @@ static struct thread *pick(struct cpu *cpu)
     struct thread *thread = queue->handoff;
     if (thread != nullptr) {
         queue->handoff = nullptr;
-        run_queue_begin(queue, thread, moment(cpu));
-        return thread;
+        if (__builtin_expect(!run_queue_has_budgeted(queue), true))
+            return run_queue_begin(queue, thread, moment(cpu)) ? thread : nullptr;
+        (void)run_queue_join(queue, thread);
     }
     queue->was_offered = false;
     thread = run_queue_pick(queue, moment(cpu));
-    if (thread != nullptr || cpu_count == 1)
+    if (thread != nullptr || cpu_count == 1 || queue->was_refused)
         return thread;
     thread = steal(cpu);
-    if (thread != nullptr)
-        run_queue_begin(queue, thread, moment(cpu));
-    return thread;
+    return thread != nullptr && run_queue_begin(queue, thread, moment(cpu)) ? thread : nullptr;
 }
 
 /* Before another CPU may run the thread that ran here. */
@@ -216,9 +252,35 @@ static void state_save(struct thread *thread)
 
 static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
 
+/* It is, or was, on a budget: false when its place is not the one it should have now, and it went back into the queue. */
+static bool admit_budgeted(struct cpu *cpu, struct thread *thread, bool was_running)
+{
+    struct run_queue *queue = cpu->run_queue;
+    if (run_queue_is_misplaced(queue, thread)) {
+        queue->must_regrant = was_running;
+        if (was_running)
+            return true;
+        cpu->current = nullptr;
+        atomic_store(&thread->is_running, false);
+        enqueue(thread, cpu->index);
+        return false;
+    }
+    if (peek(thread->runs_on) == nullptr) {
+        atomic_fetch_and(&thread->pending, ~(uint32_t)THREAD_PENDING_BUDGET);
+        atomic_fetch_and(&thread->long_way, ~(uint32_t)THREAD_LONG_WAY_BUDGET);
+        if (peek(thread->runs_on) != nullptr) { /* just now */
+            atomic_fetch_or(&thread->long_way, THREAD_LONG_WAY_BUDGET);
+            atomic_fetch_or(&thread->pending, THREAD_PENDING_BUDGET);
+        }
+    }
+    return true;
+}
+
 /* Ends or parks a thread whose pending flags say so, or interrupts it; true when it may run. */
 [[clang::noinline]] static bool admit_pending(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
 {
+    if ((pending & THREAD_PENDING_BUDGET) && !admit_budgeted(cpu, thread, was_running))
+        return false;
     if ((pending & (THREAD_PENDING_EVENT | THREAD_PENDING_KILL)) == THREAD_PENDING_EVENT) {
         handler_finish(thread);
         return admit(cpu, thread, was_running);
@@ -392,8 +454,18 @@ static inline bool start(struct cpu *cpu, struct thread *thread)
 {
     struct run_queue *queue = cpu->run_queue;
     uint64_t left = run_queue_ticks_left(queue);
-    queue->armed_ticks = ticks;
-    cpu->timer_queue->slice_end_ns = arch_time_ns() + arch_counter_ns(left < ticks ? left : ticks);
+    queue->armed_ticks = left = left < ticks ? left : ticks;
+    cpu->timer_queue->slice_end_ns = arch_time_ns() + arch_counter_ns(left) + 1;
+}
+
+/* And when who runs has had what it was granted. */
+[[clang::noinline]] static void arm_grant(struct cpu *cpu, const struct thread *thread)
+{
+    struct run_queue *queue = cpu->run_queue;
+    bool is_alone = peek(queue->count) == 0 && (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0;
+    arm_slice(cpu, is_alone ? GRANT_FOREVER / 2 : slice_ticks(queue, thread));
+    if (queue->armed_ticks >= GRANT_FOREVER / 2)
+        cpu->timer_queue->slice_end_ns = UINT64_MAX;
 }
 
 /* The last steps of an entry that changed something: slice, timer, epoch. */
@@ -404,7 +476,9 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
         trace_switched(cpu, thread);
     queue->must_give_way = queue->must_yield = false;
     uint32_t left = cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE); /* looked at again when the slice ends, at the latest */
-    if (peek(queue->count) != 0 || left != 0) {
+    if (__builtin_expect(run_queue_has_limits(queue), false)) {
+        arm_grant(cpu, thread);
+    } else if (peek(queue->count) != 0 || left != 0) {
         uint64_t ticks = slice_ticks(queue, thread);
         if (!is_armed(cpu, ticks))
             arm_slice(cpu, ticks);
@@ -434,6 +508,31 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     enqueue(thread, choose_cpu(thread));
 }
 
+/* Who was to run is held up; or, having run on what was lent, goes on on its own time. */
+static void refused(struct run_queue *queue)
+{
+    struct thread *thread = queue->loan_spent;
+    queue->loan_spent = nullptr;
+    if (thread != nullptr) {
+        sched_lend_end(thread);
+        sched_ready(thread);
+    }
+    arch_irq_poll(); /* there may be many */
+}
+
+/* Whether who runs goes back into the queue. */
+static bool must_give_way(struct cpu *cpu, const struct thread *thread)
+{
+    struct run_queue *queue = cpu->run_queue;
+    bool must_leave = queue->must_regrant || !sched_may_run_on(thread, cpu->index) || run_queue_is_grant_over(queue);
+    queue->must_regrant = false;
+    if (must_leave || queue->handoff != nullptr)
+        return true;
+    /* Of the idle class, on a fair place: it changed its class, or was handed the place. */
+    bool is_misplaced = peek(thread->policy) == SCHED_IDLE && peek(queue->fair.running.weight) != 0;
+    return peek(queue->count) != 0 && (queue->must_give_way || peek(queue->is_used_up) || is_misplaced);
+}
+
 [[clang::noinline]] static struct thread *exit_generally(struct cpu *cpu)
 {
     struct thread *thread = cpu->current;
@@ -443,15 +542,10 @@ again:
     cpu->exit_work &= ~(uint32_t)EXIT_RESCHEDULE;
     if (thread != nullptr && !admit(cpu, thread, true))
         thread = nullptr;
-    bool must_stop = queue->must_give_way || peek(queue->is_used_up);
-    if (thread != nullptr && peek(thread->policy) == SCHED_IDLE && peek(queue->fair.running.weight) != 0)
-        must_stop = true; /* of the idle class, on a fair place: it changed its class, or was handed the place */
-    if (thread != nullptr && (must_stop || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index))) {
-        if (peek(queue->count) != 0 || queue->handoff != nullptr || !sched_may_run_on(thread, cpu->index)) {
-            trace_why(cpu, TRACE_WHY_GIVES_WAY);
-            put_back(cpu, thread);
-            thread = nullptr;
-        }
+    if (thread != nullptr && must_give_way(cpu, thread)) {
+        trace_why(cpu, TRACE_WHY_GIVES_WAY);
+        put_back(cpu, thread);
+        thread = nullptr;
     }
     if (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE))
         clean_up_and_keep_up(cpu);
@@ -460,7 +554,11 @@ again:
     while (thread == nullptr) {
         thread = pick(cpu);
         if (thread == nullptr) {
-            idle(cpu);
+            if (queue->was_refused)
+                refused(queue);
+            else
+                idle(cpu);
+            queue->was_refused = false;
             continue;
         }
         uint32_t home = sched_may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread);
@@ -522,10 +620,9 @@ struct thread *sched_exit(void)
     struct thread *thread = cpu->run_queue->handoff;
     /* A call or a reply: the current thread waits, the one it hands over to runs, and nothing else is to be done. */
     if (cpu->current == nullptr && thread != nullptr && sched_may_run_on(thread, cpu->index) &&
-        (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0) {
+        (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0 && !run_queue_has_budgeted(cpu->run_queue)) {
         cpu->run_queue->handoff = nullptr;
-        run_queue_begin(cpu->run_queue, thread, moment(cpu));
-        if (start(cpu, thread))
+        if (run_queue_begin(cpu->run_queue, thread, moment(cpu)) && start(cpu, thread))
             return finish_exit(cpu, thread);
     }
     return exit_generally(cpu);

@@ -8,6 +8,7 @@
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
+#include <kernel/sched_budget.h>
 #include <kernel/trace_events.h>
 #include <kernel/untyped.h>
 #include <kernel/upcall.h>
@@ -43,16 +44,19 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     thread->latency = SCHED_LATENCY_NORMAL;
     list_node_init(&thread->run_node);
     list_node_init(&thread->lease_node);
+    list_node_init(&thread->sched_node);
     park_new(thread);
     atomic_store(&thread->pending, THREAD_PENDING_SUSPEND);
     thread->timer.fire = thread_timeout;
     thread->owed.lock = &thread->lock;
     if (status == OK && (flags & THREAD_FPU)) {
         thread->fpu = untyped_cell_alloc(untyped, OBJECT_THREAD, arch_fpu_size());
-        if (thread->fpu == nullptr)
+        if (thread->fpu == nullptr) {
             status = ERROR_NO_MEMORY;
-        else
+        } else {
             arch_fpu_init(thread->fpu);
+            atomic_store(&thread->long_way, THREAD_LONG_WAY_FPU);
+        }
     }
     if (status == OK) {
         spinlock_acquire(&process->lock);
@@ -308,8 +312,11 @@ bool thread_start_with(struct thread *thread, const struct arch_frame *frame, ui
 static void kick_if_running(struct thread *thread)
 {
     uint32_t cpu = atomic_load(&thread->cpu);
-    if (!atomic_load(&thread->is_running))
+    if (!atomic_load(&thread->is_running)) {
+        if (throttle_release(thread)) /* it is not to wait for time before it ends or stops */
+            sched_ready(thread);
         return;
+    }
     if (cpus[cpu] == arch_cpu())
         arch_cpu()->exit_work |= EXIT_RESCHEDULE;
     else
@@ -341,6 +348,7 @@ void thread_finish(struct thread *thread)
     peekable_set(thread->is_finished, true);
     atomic_thread_fence(memory_order_seq_cst); /* cpu_lease_bind() binds first and then looks whether it is finished */
     cpu_lease_thread_gone(thread);
+    sched_thread_gone(thread);
     process_thread_finished(thread->process, thread);
     object_watches_notify(&thread->object);
     object_put(&thread->object); /* the life reference */

@@ -7,7 +7,7 @@
  * with; who runs gets the present one whenever it is put back, so what a change of load makes wrong lasts a slice.
  */
 #pragma once
-#include <kernel/object.h>
+#include <kernel/throttle.h>
 
 /* Of one CPU; guarded by its run queue's lock. */
 struct cell_share {
@@ -30,7 +30,10 @@ struct cell {
     struct list_node sibling;                /* parent->lock */
     struct list_node all_node;               /* cell_all_lock */
     char name[16];
-    struct cell_share *shares; /* of every CPU */
+    struct cell_share *shares;         /* of every CPU */
+    struct cell *quota;                /* this or the next one round it that has a CPU quota, nullptr: none; cell_all_lock, peek() */
+    struct throttle throttle;          /* of its quota */
+    uint64_t sched_limit, sched_given; /* utilisation in SCHED_PPM that sched objects and child cells may have, and have; admission_lock */
 };
 
 constexpr uint32_t WEIGHT_MAX = 65536;

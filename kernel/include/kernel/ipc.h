@@ -279,6 +279,8 @@ bool ring_commit_call(struct ring *ring, uint32_t index, const struct ring_messa
 bool ring_deliver_badge_gone(struct ring *ring, uint64_t cookie, uint64_t badge);
 /* A watch has news; its object's lock is held. */
 void ring_watch_signal(struct watch *watch, uint64_t bits, bool is_dead);
+/* The watches of the object that asked for one of the bits, at most 64; nobody is told later. No lock is held. */
+void object_watches_signal(struct object *object, uint64_t bits);
 
 /* Messages that found no room get another chance. No lock held. */
 void ring_pump(struct ring *ring);

@@ -24,8 +24,11 @@ enum : uint32_t {
     THREAD_PENDING_SUSPEND = 2,
     THREAD_PENDING_INTERRUPT = 4,
     THREAD_PENDING_EVENT = 8,
-    THREAD_PENDING_LEASED = 16 /* never a hand-over by the short way */
+    THREAD_PENDING_LEASED = 16, /* never a hand-over by the short way */
+    THREAD_PENDING_BUDGET = 32  /* nor is it: runs_on is set */
 };
+
+enum : uint32_t { THREAD_LONG_WAY_FPU = 1, THREAD_LONG_WAY_BUDGET = 2 /* as THREAD_PENDING_BUDGET */ };
 
 constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 
@@ -111,7 +114,16 @@ struct thread {
     uint32_t lease_cpu;           /* that CPU + 1; 0: none; peek() */
     uint64_t affinity;            /* CPUs 0..63 (bit 63 stands for the rest); peek() */
     uint64_t run_start, cpu_time; /* counter ticks */
-    void *fpu;                    /* save area, or nullptr: no FPU */
+    struct sched *runs_on;        /* kernel/sched_budget.h; under lock, peek() */
+    struct sched *sched;          /* bound to; bind_lock, and its node */
+    struct list_node sched_node;
+    struct sched *loan;            /* of whom it answers (sched_lend), or nullptr; counted; lock, peek() */
+    uint32_t loan_depth;           /* lock, peek() */
+    _Atomic uint32_t long_way;     /* THREAD_LONG_WAY_*: why it does not call and answer by the short way */
+    struct throttle *throttled_by; /* waits there for time; under that lock, peek() */
+    uint64_t due;                  /* counter: its deadline while runs_on is set; as fair */
+    bool is_budgeted;              /* waits in the run queue's tree `budgeted`; that lock */
+    void *fpu;                     /* save area, or nullptr: no FPU */
 
     struct process *process;       /* counted */
     struct clone_work *clone_work; /* a clone that its call has not finished (clone.h); nullptr = none */

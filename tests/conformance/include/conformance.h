@@ -53,6 +53,8 @@ void tlb_tests(void);
 void process_tests(void);
 void thread_tests(void);
 void sched_tests(void);
+void budget_tests(void);
+void lend_tests(void);
 void endpoint_tests(void);
 void message_tests(void);
 void ring_tests(void);

@@ -56,6 +56,7 @@ bool samples_make(struct samples *samples)
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));
     if (guest.cpu_count > 1)
         EXPECT_OK(tess_untyped_create_cpu_lease(untyped, guest.cell, guest.cpu_count - 1, &of[OBJECT_CPU_LEASE]));
+    EXPECT_OK(tess_untyped_create_sched(untyped, guest.cell, SCHED_BUDGET_MIN_NS, SCHED_PERIOD_MAX_NS, &of[OBJECT_SCHED]));
     EXPECT_OK(tess_untyped_create_cell(untyped, guest.cell, 1, (const uint8_t[16]){"sample"}, &of[OBJECT_CELL]));
     EXPECT_OK(tess_machine_interrupt(guest.machine, untyped, guest.platform.irq_source_count - 1, 0, &of[OBJECT_INTERRUPT]));
     EXPECT_OK(tess_machine_dma(guest.machine, untyped, 0, &of[OBJECT_DMA]));
@@ -70,6 +71,7 @@ void samples_drop(struct samples *samples)
             std_handle_delete(samples->of[type]);
     std_handle_delete(samples->of[OBJECT_CELL]);
     std_handle_delete(samples->of[OBJECT_CPU_LEASE]);
+    std_handle_delete(samples->of[OBJECT_SCHED]);
     std_ring_close(&samples->ring);
     child_end(&samples->child);
 }

@@ -41,6 +41,8 @@ int main(void)
     thread_tests();
     operation_tests();
     sched_tests();
+    budget_tests();
+    lend_tests();
     event_tests();
     reply_tests();
     futex_tests();
