@@ -157,9 +157,9 @@ struct waiter *debt_take(struct debt *debt, uint64_t *out_sequence)
 void debt_cancel(struct debt *debt, struct waiter *caller)
 {
     /* The holder may have taken the debt meanwhile: it finds the wait over. The caller cannot owe itself to the same holder again
-     * before it is released from this wait, so the pointer tells. */
+     * before it is released from this wait, so the pointer tells. A thread that owes nothing takes its next debt without the lock. */
     spinlock_acquire(debt->lock);
-    bool is_here = debt->caller == caller;
+    bool is_here = peek(debt->caller) == caller;
     if (is_here) {
         peekable_set(debt->caller, debt->kind == DEBT_CALL ? nullptr : &debt_nobody.waiter);
         if (debt->kind == DEBT_CALL)
