@@ -33,7 +33,8 @@ def debian_archive():
     for line in text.splitlines():
         uri, component, origin, created_by, keyring = (line.split("|") + [""] * 5)[:5]
         if component == "main" and origin in ("Debian", "") and created_by == "Packages" and "security" not in uri:
-            return uri, keyring or "/usr/share/keyrings/debian-archive-keyring.gpg"
+            # An older apt knows no such field, and leaves its name.
+            return uri, keyring if keyring.startswith("/") else "/usr/share/keyrings/debian-archive-keyring.gpg"
     raise Missing("no cbmc here, and apt knows no archive of Debian")
 
 
