@@ -5,9 +5,14 @@
 #include <kernel/page_table.h>
 #include <kernel/untyped.h>
 
-static uint32_t entry_index(vaddr_t va, uint32_t level) { return (uint32_t)(va >> (PAGE_SHIFT + 9 * level)) & 511; }
+constexpr uint32_t INDEX_BITS = 9, TABLE_ENTRIES = 1u << INDEX_BITS;
 
-static uint64_t level_size(uint32_t level) { return PAGE_SIZE << (9 * level); }
+static uint32_t entry_index(vaddr_t va, uint32_t level)
+{
+    return (uint32_t)(va >> (PAGE_SHIFT + INDEX_BITS * level)) & (TABLE_ENTRIES - 1);
+}
+
+static uint64_t level_size(uint32_t level) { return PAGE_SIZE << (INDEX_BITS * level); }
 
 static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
 {
@@ -247,7 +252,7 @@ static void destroy_level(paddr_t table, uint32_t level, uint32_t last_entry, st
     if (level > 0)
         for (uint32_t i = 0; i < last_entry && page_of(table)->slab_free != 0; i++)
             if (arch_pte_is_present(entries[i])) {
-                destroy_level(arch_pte_address(entries[i]), level - 1, 512, untyped);
+                destroy_level(arch_pte_address(entries[i]), level - 1, TABLE_ENTRIES, untyped);
                 page_of(table)->slab_free--;
             }
     untyped_page_free(untyped, OBJECT_VSPACE, table);

@@ -6,6 +6,7 @@
 #include <arch/arch.h>
 #include <host.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/cell.h>
 #include <kernel/clock.h>
 #include <kernel/ipc.h>
 #include <kernel/machine.h>
@@ -89,6 +90,7 @@ static uint64_t pick_argument(uint64_t *rng, struct thread *thread, uint16_t kin
         case 1: return 0;
         case 2: return 0x10000000 + page * 16;
         case 3: return USER_TOP - PAGE_SIZE;
+        case 4: return BUFFER + below(rng, 4) * 4; /* where several meet */
         default: return BUFFER + page + (below(rng, 2) ? below(rng, 512) * 8 : 0);
         }
     case ARGUMENT_RIGHTS: return below(rng, 2) ? RIGHTS_ALL : (uint32_t)next_random(rng);
@@ -101,9 +103,12 @@ static uint64_t pick_argument(uint64_t *rng, struct thread *thread, uint16_t kin
 }
 
 /* A program that may stop everything, or sleeps for ever, would end the test early. */
-static bool is_excluded(const struct method *method, uint64_t *rng, const struct cspace *cspace)
+static bool is_excluded(const struct method *method, uint64_t *rng, struct cspace *cspace, handle_t handle)
 {
+    struct cap cap;
     if (strcmp(method->name, "machine.power") == 0)
+        return true;
+    if (strcmp(method->name, "cell.kill") == 0 && cspace_lookup(cspace, handle, &cap) == OK && cap.object == &cell_root.object)
         return true;
     if (cspace->used_count < 40 && (strcmp(method->name, "cspace.delete") == 0 || strcmp(method->name, "cspace.move") == 0))
         return true; /* a program without handles has no say */
@@ -131,7 +136,7 @@ static const struct method *pick_method(uint64_t *rng, struct cspace *cspace, ha
         if (tries > 100)
             first = 0, count = ARRAY_LENGTH(methods);
         const struct method *method = &methods[first + below(rng, count)];
-        if (!is_excluded(method, rng, cspace))
+        if (!is_excluded(method, rng, cspace, *out_handle))
             return method;
     }
 }
@@ -289,13 +294,15 @@ static void make_process(struct untyped *untyped, uint32_t which)
     must(vspace_map_memory(vspace, buffer, 0, BUFFER_PAGES << PAGE_SHIFT, BUFFER, MAP_FIXED, PROT_READ | PROT_WRITE,
                            PROT_READ | PROT_WRITE | PROT_EXEC, INHERIT_DEFAULT, &address),
          "map");
-    struct object *const common[] = {&vspace->object,         &process->object,    &untyped->object,       &cspace->object,
-                                     &tables[!which]->object, &buffer->object,     &machine_object.object, &system_object.object,
-                                     &log_object.object,      &clock_object.object};
+    struct object *const common[] = {&vspace->object,         &process->object,     &untyped->object,       &cspace->object,
+                                     &tables[!which]->object, &buffer->object,      &machine_object.object, &system_object.object,
+                                     &log_object.object,      &clock_object.object, &cell_root.object};
     for (uint32_t i = 0; i < ARRAY_LENGTH(common); i++)
         give(cspace, common[i], common[i]->untyped == untyped_root ? RIGHTS_ALL & ~(uint32_t)RIGHT_DESTROY : RIGHTS_ALL);
     struct invocation inv = {.cspace = cspace};
     handle_t handle;
+    const struct cap root = {.object = &cell_root.object};
+    must(untyped_create_cell(&inv, untyped, &root, THREAD_WEIGHT_DEFAULT, (const uint8_t[16]){"stress"}, &handle), "cell");
     for (uint32_t i = 0; i < 2; i++) {
         must(untyped_create_endpoint(&inv, untyped, &handle), "endpoint");
         must(untyped_create_event(&inv, untyped, &handle), "event");

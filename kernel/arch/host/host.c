@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <tess/util.h>
 #include <time.h>
 #include <unistd.h>
 #if __has_feature(address_sanitizer)
@@ -50,7 +51,7 @@ static _Atomic uint32_t unmasked;
 static _Atomic bool is_stopping;
 static _Thread_local jmp_buf idle_exit;
 bool host_time_is_virtual;
-static uint64_t virtual_ns;
+uint64_t host_virtual_ns;
 static _Thread_local void (*idle_hook)(void);
 
 struct cpu_block {
@@ -113,7 +114,7 @@ static void jitter(void)
 {
     static _Thread_local uint32_t state = 1;
     state = state * 1664525 + 1013904223; /* Knuth, TAOCP 3.3.4, line 16 */
-    if (cpu_count > 1 && state >> 24 == 0)
+    if (cpu_count > 1 && !host_time_is_virtual && state >> 24 == 0)
         usleep(state >> 16 & 127);
 }
 
@@ -245,8 +246,7 @@ void host_settle(void)
 
 void host_stop(void) { atomic_store(&is_stopping, true); }
 
-/* False when nothing was pending. */
-static bool take_interrupts(void)
+bool host_take_interrupts(void)
 {
     uint32_t index = host_cpu->index;
     bool any = false;
@@ -268,24 +268,21 @@ static bool take_interrupts(void)
     return any;
 }
 
-void arch_irq_poll(void) { (void)take_interrupts(); }
+void arch_irq_poll(void) { (void)host_take_interrupts(); }
 
 void arch_idle(void)
 {
-    if (take_interrupts())
+    if (host_take_interrupts())
         return;
     if (atomic_load(&is_stopping))
         longjmp(idle_exit, 1);
     if (idle_hook != nullptr)
         idle_hook();
-    if (!host_time_is_virtual)
-        usleep(20);
-    else if (host_will_wake() && virtual_ns < lines[0].deadline_ns)
-        virtual_ns = lines[0].deadline_ns;
+    usleep(20);
 }
 
 /* As the entry code of the other architectures does. */
-static struct thread *make_call(struct thread *thread)
+struct thread *host_call(struct thread *thread)
 {
     struct arch_frame *frame = &thread->frame;
     int64_t result = kernel_syscall_quick(frame->op, frame->handle);
@@ -295,6 +292,11 @@ static struct thread *make_call(struct thread *thread)
         return kernel_syscall(thread, (enum syscall_next)result);
     arch_frame_set_status(frame, result);
     return thread;
+}
+
+struct thread *host_touch(struct thread *thread, vaddr_t address)
+{
+    return kernel_user_fault(thread, &(struct fault){.kind = FAULT_PAGE, .is_write = true, .address = address});
 }
 
 void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (*idle)(void))
@@ -307,24 +309,15 @@ void host_cpu_run(uint32_t index, vaddr_t (*user)(struct thread *thread), void (
         quiesce_enter(host_cpu);
         thread = sched_exit();
         while (!atomic_load(&is_stopping)) {
-            if (take_interrupts()) {
+            if (host_take_interrupts()) {
                 thread = kernel_user_irq(thread);
                 continue;
             }
             /* A call to be made again is still in its registers. */
             vaddr_t address = thread->frame.restarts != 0 ? 0 : user(thread);
             thread->frame.restarts = 0;
-            struct thread *next = nullptr;
-            if (address != 0)
-                next = kernel_user_fault(thread, &(struct fault){.kind = FAULT_PAGE, .is_write = true, .address = address});
-            else
-                next = make_call(thread);
-            thread = next;
+            thread = address != 0 ? host_touch(thread, address) : host_call(thread);
         }
-    }
-    if (cpu_count == 1) {
-        is_stopping = false; /* it may be called again */
-        return;
     }
     /* Others may wait for this CPU to flush. */
     atomic_fetch_add(&left, 1);
@@ -343,12 +336,18 @@ void arch_cpu_relax(void)
         usleep(1); /* fewer host CPUs than pretended ones: let the one waited for run */
 }
 
-bool host_will_wake(void) { return atomic_load(&lines[host_cpu->index].deadline_ns) != UINT64_MAX; }
+uint64_t host_next_deadline(void)
+{
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        next = min_u64(next, atomic_load(&lines[i].deadline_ns));
+    return next;
+}
 
 uint64_t arch_time_ns(void)
 {
     if (host_time_is_virtual)
-        return virtual_ns += 5'000;
+        return host_virtual_ns += 5'000;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1'000'000'000 + (uint64_t)now.tv_nsec;
@@ -360,7 +359,8 @@ const char *__tsan_default_suppressions(void)
 {
     return /* The content of memory that programs share, rings above all; programs here write it without any order. A message page may
               be that of several threads. */
-        "race:copy_part\nrace:memory_read\nrace:memory_write\nrace:untyped_create_ring\nrace:^ring_push$\nrace_top:ring_submit_all\n"
+        "race:copy_part\nrace:^clone_copy$\nrace:memory_read\nrace:memory_write\nrace:untyped_create_ring\nrace:^ring_push$\nrace_top:ring_"
+        "submit_all\n"
         "race_top:scribble\nrace_top:set_message\nrace_top:programs_user\nrace_top:message_write\nrace_top:message_read\n"
         /* Figures for people, one word each. */
         "race_top:process_describe\nrace_top:describe_handle\nrace_top:thread_info\nrace_top:memory_info\nrace_top:untyped_info\n"

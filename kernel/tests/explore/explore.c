@@ -380,16 +380,12 @@ static void cpu_loop(void)
         thread->frame.restarts = 0;
         if (address != 0) {
             struct thread *faulting = thread;
-            thread = kernel_user_fault(thread, &(struct fault){.kind = FAULT_PAGE, .is_write = true, .address = address});
+            thread = host_touch(thread, address);
             if (thread == faulting)
                 tlb_fill(address);
             continue;
         }
-        int64_t result = kernel_syscall_quick(thread->frame.op, thread->frame.handle);
-        if (result > 0)
-            thread = kernel_syscall(thread, (enum syscall_next)result);
-        else
-            arch_frame_set_status(&thread->frame, result);
+        thread = host_call(thread);
     }
 }
 
