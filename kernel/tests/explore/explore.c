@@ -347,11 +347,14 @@ static vaddr_t next_step(struct thread *thread)
         frame->status = 0;
         return step->touch;
     }
-    frame->handle = step->handle;
+    frame->handle = step->handle_of != 0 ? script->out[step->handle_of - 1][0] : step->handle;
     frame->op = step->op;
     frame->deadline = step->deadline;
-    frame->words[0] = step->words[0];
-    frame->words[1] = step->words[1];
+    for (uint32_t i = 0; i < ARRAY_LENGTH(step->words); i++)
+        if (i < 4)
+            frame->words[i] = step->words[i];
+        else
+            thread->message->words[i] = step->words[i];
     return 0;
 }
 
@@ -434,9 +437,12 @@ static struct explore_step *add_step(struct explore_thread *thread)
     return &thread->steps[thread->count++];
 }
 
-void explore_add_call(struct explore_thread *thread, handle_t handle, uint64_t op, uint64_t deadline, uint64_t word0, uint64_t word1)
+struct explore_step *explore_add_call(struct explore_thread *thread, handle_t handle, uint64_t op, uint64_t deadline, uint64_t word0,
+                                      uint64_t word1)
 {
-    *add_step(thread) = (struct explore_step){.handle = handle, .op = op, .deadline = deadline, .words = {word0, word1}};
+    struct explore_step *step = add_step(thread);
+    *step = (struct explore_step){.handle = handle, .op = op, .deadline = deadline, .words = {word0, word1}};
+    return step;
 }
 
 void explore_add_touch(struct explore_thread *thread, vaddr_t address) { *add_step(thread) = (struct explore_step){.touch = address}; }
@@ -597,12 +603,13 @@ static int explore(const struct explore_scenario *scenario, uint32_t preemptions
 int main(int count, char **arguments)
 {
     const char *soak = getenv("SOAK"); /* make exports it empty when it is not set */
-    uint32_t preemptions = count > 2 ? (uint32_t)strtoul(arguments[2], nullptr, 0) : soak != nullptr && *soak != 0 ? 3 : 2;
+    bool is_soak = soak != nullptr && *soak != 0;
+    uint32_t preemptions = count > 2 ? (uint32_t)strtoul(arguments[2], nullptr, 0) : is_soak ? 3 : 2;
     uint64_t limit = count > 3 ? strtoull(arguments[3], nullptr, 0) : UINT64_MAX;
     for (uint32_t i = 0; explore_scenarios[i] != nullptr; i++)
         if (count < 2)
             printf("%s\n", explore_scenarios[i]->name);
         else if (strcmp(explore_scenarios[i]->name, arguments[1]) == 0)
-            return explore(explore_scenarios[i], preemptions, limit);
+            return explore(explore_scenarios[i], preemptions - (count < 3 && !is_soak && explore_scenarios[i]->is_large), limit);
     return count < 2 ? 0 : 2;
 }

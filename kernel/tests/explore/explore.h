@@ -19,8 +19,9 @@ constexpr uint32_t EXPLORE_STEPS_MAX = 6, EXPLORE_THREADS_MAX = 3;
 /* One system call, or an access to an address. */
 struct explore_step {
     handle_t handle;
-    uint64_t op, deadline, words[2];
-    vaddr_t touch; /* instead of a call */
+    uint64_t op, deadline, words[6];
+    uint32_t handle_of; /* 1 + number of the step whose first result is the handle; 0: `handle` is */
+    vaddr_t touch;      /* instead of a call */
 };
 
 struct explore_thread {
@@ -39,6 +40,7 @@ struct explore_thread {
 struct explore_scenario {
     const char *name;
     uint32_t cpus;
+    bool is_large;        /* one preemption fewer, but in the soak */
     uint32_t clock_ticks; /* how often time may pass a deadline while others could go on */
     void (*setup)(void);
     void (*check)(void);
@@ -53,7 +55,8 @@ extern struct vspace *explore_space;
 
 /* For setup. */
 struct explore_thread *explore_add_thread(void);
-void explore_add_call(struct explore_thread *thread, handle_t handle, uint64_t op, uint64_t deadline, uint64_t word0, uint64_t word1);
+struct explore_step *explore_add_call(struct explore_thread *thread, handle_t handle, uint64_t op, uint64_t deadline, uint64_t word0,
+                                      uint64_t word1);
 void explore_add_touch(struct explore_thread *thread, vaddr_t address);
 handle_t explore_give(struct object *object, uint32_t rights);
 
@@ -64,4 +67,5 @@ handle_t explore_give(struct object *object, uint32_t rights);
     } while (0)
 [[noreturn]] void explore_fail(const char *file, int line, const char *text);
 
+extern const struct explore_scenario explore_futex, explore_futex_death, explore_link, explore_reply, explore_clone, explore_cell;
 extern const struct explore_scenario *const explore_scenarios[];

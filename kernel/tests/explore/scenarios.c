@@ -75,7 +75,7 @@ static void timeout_check(void)
     EXPECT(explore_threads[0].status[0] == OK || explore_threads[0].status[0] == ERROR_TIMED_OUT);
 }
 
-static const struct explore_scenario call_timeout = {"call-timeout", 2, 1, timeout_setup, timeout_check, nullptr};
+static const struct explore_scenario call_timeout = {"call-timeout", 2, false, 1, timeout_setup, timeout_check, nullptr};
 
 /* ---- Rendezvous against interruption ---- */
 
@@ -94,7 +94,7 @@ static void cancel_check(void)
     EXPECT(explore_threads[2].status[0] == OK);
 }
 
-static const struct explore_scenario call_cancel = {"call-cancel", 2, 0, cancel_setup, cancel_check, nullptr};
+static const struct explore_scenario call_cancel = {"call-cancel", 2, false, 0, cancel_setup, cancel_check, nullptr};
 
 /* ---- Rendezvous against the server's death, and the endpoint's ---- */
 
@@ -116,7 +116,7 @@ static void server_death_check(void)
     EXPECT(explore_threads[1].thread->is_finished);
 }
 
-static const struct explore_scenario server_death = {"server-death", 2, 0, server_death_setup, server_death_check, nullptr};
+static const struct explore_scenario server_death = {"server-death", 2, false, 0, server_death_setup, server_death_check, nullptr};
 
 static void endpoint_death_setup(void)
 {
@@ -143,7 +143,8 @@ static void endpoint_death_setup_ending(void)
     explore_add_call(&explore_threads[1], explore_threads[1].handle, OP_THREAD_EXIT, 0, 0, 0);
 }
 
-static const struct explore_scenario endpoint_death = {"endpoint-death", 2, 0, endpoint_death_setup_ending, endpoint_death_check, nullptr};
+static const struct explore_scenario endpoint_death = {"endpoint-death",     2,      false, 0, endpoint_death_setup_ending,
+                                                       endpoint_death_check, nullptr};
 
 /* ---- Wake-up against sleep ---- */
 
@@ -156,7 +157,7 @@ static void wake_setup(void)
 
 static void wake_check(void) { EXPECT(explore_threads[0].status[0] == OK && explore_threads[1].status[0] == OK && the_event->bits == 0); }
 
-static const struct explore_scenario wake_sleep = {"wake-sleep", 2, 0, wake_setup, wake_check, nullptr};
+static const struct explore_scenario wake_sleep = {"wake-sleep", 2, false, 0, wake_setup, wake_check, nullptr};
 
 static void add_sleep(struct explore_thread *thread, uint64_t deadline)
 {
@@ -183,7 +184,7 @@ static void wake_timeout_check(void)
     EXPECT(waiter->status[1] == OK);
 }
 
-static const struct explore_scenario wake_timeout = {"wake-timeout", 2, 1, wake_timeout_setup, wake_timeout_check, nullptr};
+static const struct explore_scenario wake_timeout = {"wake-timeout", 2, false, 1, wake_timeout_setup, wake_timeout_check, nullptr};
 
 static void suspend_setup(void)
 {
@@ -202,7 +203,7 @@ static void suspend_check(void)
         EXPECT(explore_threads[1].status[i] == OK);
 }
 
-static const struct explore_scenario suspend_resume = {"suspend-resume", 2, 0, suspend_setup, suspend_check, nullptr};
+static const struct explore_scenario suspend_resume = {"suspend-resume", 2, false, 0, suspend_setup, suspend_check, nullptr};
 
 static void kill_setup(void)
 {
@@ -214,7 +215,7 @@ static void kill_setup(void)
 
 static void kill_check(void) { EXPECT(explore_threads[0].thread->is_finished && list_is_empty(&the_event->waiters.waiters)); }
 
-static const struct explore_scenario kill_sleep = {"kill-sleep", 2, 0, kill_setup, kill_check, nullptr};
+static const struct explore_scenario kill_sleep = {"kill-sleep", 2, false, 0, kill_setup, kill_check, nullptr};
 
 /* The woken one may run on the other CPU only, which is idle or about to be. */
 static void wake_other_setup(void)
@@ -224,7 +225,7 @@ static void wake_other_setup(void)
     explore_threads[1].thread->affinity = 2;
 }
 
-static const struct explore_scenario wake_other = {"wake-other-cpu", 2, 0, wake_other_setup, wake_check, nullptr};
+static const struct explore_scenario wake_other = {"wake-other-cpu", 2, false, 0, wake_other_setup, wake_check, nullptr};
 
 /* ---- Rings ---- */
 
@@ -271,7 +272,7 @@ static void ring_check(void)
     EXPECT(completion(!watch)->kind == COMPLETION_CALL && completion(!watch)->words[0] == 9);
 }
 
-static const struct explore_scenario ring_wait = {"ring-wait", 2, 0, ring_setup, ring_check, nullptr};
+static const struct explore_scenario ring_wait = {"ring-wait", 2, false, 0, ring_setup, ring_check, nullptr};
 
 /* One thread submits what completes another's wait; a timeout and its cancellation race. */
 static void submit_setup(void)
@@ -294,7 +295,7 @@ static void submit_check(void)
     EXPECT(ring_words()->cq_tail == 2 && ring_words()->sq_head == 1 && ring->reserved == 0);
 }
 
-static const struct explore_scenario ring_submit = {"ring-submit", 2, 0, submit_setup, submit_check, nullptr};
+static const struct explore_scenario ring_submit = {"ring-submit", 2, false, 0, submit_setup, submit_check, nullptr};
 
 /* ---- TLB shootdown: two CPUs of one address space take pages away from each other ---- */
 
@@ -327,7 +328,7 @@ static void shootdown_check(void)
             EXPECT(cpus[i]->tlb_requests[k] == 0);
 }
 
-static const struct explore_scenario shootdown = {"tlb-shootdown", 2, 0, shootdown_setup, shootdown_check, nullptr};
+static const struct explore_scenario shootdown = {"tlb-shootdown", 2, false, 0, shootdown_setup, shootdown_check, nullptr};
 
 /* A CPU that leaves idle while another one takes a page from it. */
 static void idle_setup(void)
@@ -350,7 +351,7 @@ static void idle_setup(void)
 
 static void idle_check(void) { EXPECT(explore_threads[0].status[1] == OK); }
 
-static const struct explore_scenario tlb_idle = {"tlb-idle", 2, 0, idle_setup, idle_check, nullptr};
+static const struct explore_scenario tlb_idle = {"tlb-idle", 2, false, 0, idle_setup, idle_check, nullptr};
 
 /* ---- Epoch reclamation ---- */
 
@@ -409,7 +410,7 @@ static void reclaim_task(uint32_t index)
 
 static void reclaim_check(void) { EXPECT(!things[0].is_there && quiesce_pending_count() == 0); }
 
-static const struct explore_scenario reclaim = {"epoch-reclaim", 3, 0, reclaim_setup, reclaim_check, reclaim_task};
+static const struct explore_scenario reclaim = {"epoch-reclaim", 3, false, 0, reclaim_setup, reclaim_check, reclaim_task};
 
 /* ---- Look-up without a lock against removal and the slot's next use ---- */
 
@@ -450,7 +451,7 @@ static void lookup_task(uint32_t index)
 
 static void lookup_check(void) { EXPECT(table->used_count == 1); }
 
-static const struct explore_scenario lookup = {"handle-lookup", 3, 0, lookup_setup, lookup_check, lookup_task};
+static const struct explore_scenario lookup = {"handle-lookup", 3, false, 0, lookup_setup, lookup_check, lookup_task};
 
 /* Two copies under one handle while it is revoked: nothing derived stays, whoever was first. */
 static handle_t copies[2];
@@ -490,8 +491,9 @@ static void revoke_check(void)
     EXPECT(table->used_count == 1 + left && targets[0].refs == 2 + left && cspace_lookup(table, first_handle, &cap) == OK);
 }
 
-static const struct explore_scenario revoke = {"revoke-copy", 3, 0, revoke_setup, revoke_check, revoke_task};
+static const struct explore_scenario revoke = {"revoke-copy", 3, false, 0, revoke_setup, revoke_check, revoke_task};
 
 const struct explore_scenario *const explore_scenarios[] = {
-    &call_timeout, &call_cancel, &server_death, &endpoint_death, &wake_sleep, &wake_timeout, &wake_other, &suspend_resume, &kill_sleep,
-    &ring_wait,    &ring_submit, &shootdown,    &tlb_idle,       &reclaim,    &lookup,       &revoke,     nullptr};
+    &call_timeout,  &call_cancel,         &server_death, &endpoint_death, &wake_sleep,    &wake_timeout, &wake_other, &suspend_resume,
+    &kill_sleep,    &ring_wait,           &ring_submit,  &shootdown,      &tlb_idle,      &reclaim,      &lookup,     &revoke,
+    &explore_futex, &explore_futex_death, &explore_link, &explore_reply,  &explore_clone, &explore_cell, nullptr};
