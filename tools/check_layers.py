@@ -15,7 +15,7 @@ GENERATED, GENERATED_KERNEL = "tess/abi.h", ("kernel/abi_dispatch.h", "kernel/tr
 GENERATED_USER = re.compile(r"tess/(stub|serve)/\w+\.h")
 # On the build machine these are its C library's, also where a folder has its own for what it builds (netd's, for lwIP).
 HOSTED = {"elf.h", "errno.h", "link.h", "math.h", "ucontext.h", "pthread.h", "semaphore.h", "setjmp.h", "signal.h", "stdio.h", "stdlib.h", "string.h", "time.h",
-          "unistd.h", "sys/mman.h", "sanitizer/asan_interface.h"}
+          "unistd.h", "sys/mman.h", "sanitizer/asan_interface.h", "sanitizer/common_interface_defs.h"}
 
 
 # What stands in for others' headers, or includes their sources: seen by the proofs and by the explorer only.
