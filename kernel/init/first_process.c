@@ -152,6 +152,7 @@ void first_process_start(const struct boot_info *bi)
     bootstrap->stack_base = map(&first, stack, 0, INIT_STACK, 0x900000, PROT_READ | PROT_WRITE);
     bootstrap->clock_page = map(&first, clock, 0, PAGE_SIZE, 0x810000, PROT_READ);
     bootstrap->image_base = INIT_BASE;
+    bootstrap->seed = boot_random(bi);
     bootstrap->version = ABI_VERSION;
     bootstrap->abi_hash = ABI_HASH;
     bootstrap->args_offset = sizeof(struct tess_bootstrap);

@@ -175,6 +175,7 @@ static void continue_boot(void)
     arch_irq_init(boot);
     arch_irq_cpu_init();
     arch_time_init(boot);
+    stack_guard_init(boot); /* here no function is under way that returns */
     arch_timer_cpu_init();
     atomic_store(&cpu->is_online, true);
     page_init_late(boot);

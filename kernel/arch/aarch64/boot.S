@@ -224,6 +224,7 @@ boot_virtual:
     b       .
 
 secondary_virtual:
+    hint    #34                     /* bti c */
     msr     spsel, #1
     msr     tpidr_el1, x20
     ldr     x0, =a64_vectors

@@ -290,7 +290,8 @@ arch_stack_reset:
     mov     sp, x1
     mov     x29, xzr
     mov     x30, xzr
-    br      x0
+    mov     x16, x0                 /* from there it counts as a call (BTI) */
+    br      x16
 
 /* ---- Faults in kernel mode ---- */
 

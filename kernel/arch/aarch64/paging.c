@@ -18,6 +18,8 @@ constexpr uint64_t TCR_AS = 1ull << 36; /* ASIDs of 16 bits */
 /* TTBR0_EL1 and the operands of TLBI have the ASID in the same place. */
 constexpr uint64_t TTBR_ASID_MASK = 0xFFFFull << 48;
 
+uint64_t a64_pte_guarded(void) { return A64_READ(id_aa64pfr1_el1) & 15 ? A64_PTE_GUARDED : 0; }
+
 /* Operand of TLBI by address: VA[55:12]; the ASID field is zero (ignored by the VAAE1 forms). */
 static uint64_t tlbi_operand(vaddr_t va) { return va >> PAGE_SHIFT & 0xFFFFFFFFFFF; }
 

@@ -5,6 +5,8 @@
 #include <std/memory.h>
 #include <std/program.h>
 #include <std/spawn.h>
+#include <std/time.h>
+#include <stdatomic.h>
 #include <stdckdint.h>
 #include <tess/elf.h>
 #include <tess/invoke.h>
@@ -291,6 +293,15 @@ static status_t place_args(struct spawn *spawn)
     return OK;
 }
 
+/* Another one for each: what one program knows of its own says nothing useful of ours. */
+static uint64_t next_seed(void)
+{
+    static _Atomic uint64_t count;
+    unsigned _BitInt(128) product = std_bootstrap()->seed + atomic_fetch_add(&count, 1);
+    product *= time_now_ns() | 1;
+    return (uint64_t)product ^ (uint64_t)(product >> 64) * 0x9E3779B97F4A7C15; /* 2^64 / golden ratio; Knuth, TAOCP 3, 6.4 */
+}
+
 static status_t finish_page(struct spawn *spawn)
 {
     struct tess_bootstrap *bootstrap = &spawn->page.bootstrap;
@@ -303,6 +314,7 @@ static status_t finish_page(struct spawn *spawn)
     bootstrap->stack_base = STACK_ADDRESS;
     bootstrap->stack_size = spawn->stack_size;
     bootstrap->clock_page = spawn->args->clock_memory != HANDLE_NONE ? CLOCK_ADDRESS : 0;
+    bootstrap->seed = next_seed();
     step(spawn, "writing the bootstrap page", nullptr);
     return write_memory(spawn->pages, STD_PAGE, spawn->page.bytes, sizeof(spawn->page));
 }

@@ -56,7 +56,7 @@ enum : uint64_t { DT_NULL = 0, DT_RELA = 7, DT_RELASZ = 8 };
 [[gnu::visibility("hidden")]] extern const struct dynamic _DYNAMIC[];
 [[gnu::visibility("hidden")]] extern const char __ehdr_start[]; /* the file header: the load address */
 
-static void relocate(void)
+[[gnu::no_stack_protector]] static void relocate(void)
 {
     uint64_t base = (uint64_t)__ehdr_start, table = 0, size = 0;
     for (const struct dynamic *d = _DYNAMIC; d->tag != DT_NULL; d++) {
@@ -76,6 +76,8 @@ static void relocate(void)
 }
 
 struct std_self std_self;
+uintptr_t __stack_chk_guard; /* what stands between a function's arrays and its return address */
+[[noreturn]] void __stack_chk_fail(void);
 static const struct tess_bootstrap *bootstrap_page;
 
 const struct tess_bootstrap *std_bootstrap(void) { return bootstrap_page; }
@@ -138,9 +140,12 @@ void std_abort(const char *format, ...)
     __builtin_trap();
 }
 
-void std_start(struct tess_bootstrap *bootstrap)
+void __stack_chk_fail(void) { std_abort("a stack was written beyond an array"); }
+
+[[gnu::no_stack_protector]] void std_start(struct tess_bootstrap *bootstrap)
 {
     relocate();
+    __stack_chk_guard = bootstrap->seed & ~0xFFull; /* a zero byte that no string operation writes past */
     bootstrap_page = bootstrap;
     std_self = (struct std_self){
         .cspace = std_handle("self.cspace"),

@@ -78,6 +78,22 @@ static void execute_readonly(void)
     }
 }
 
+/* Where the overrun returns to, if it returns. */
+static void escape(void) { std_exit(0); }
+
+[[clang::noinline]] static void write_words(volatile uint64_t *to, uint64_t value, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = value;
+}
+
+/* The stack guard stands between the array and the return address. */
+static void smash_stack(void)
+{
+    uint64_t words[4];
+    write_words(words, (uint64_t)escape, 12);
+}
+
 static void wild_jump(void) { jump_to(0x3FFFFFFFF0); }
 
 static void kernel_jump(void) { jump_to(0xFFFFFFFF80000000); }
@@ -194,7 +210,7 @@ static void pointers_then_read(void)
 /* clang-format off */
 #define ATTACKS(X) \
     X(recursion) X(kernel_text) X(direct_map) X(kernel_write) X(top_of_memory) X(null_write) X(above_user_space) X(own_text) \
-    X(constants) X(clock_write) X(execute_data) X(execute_stack) X(execute_readonly) X(wild_jump) X(kernel_jump) \
+    X(constants) X(clock_write) X(execute_data) X(execute_stack) X(execute_readonly) X(smash_stack) X(wild_jump) X(kernel_jump) \
     X(noncanonical_jump) X(odd_jump) X(privileged) X(stop_the_machine) X(load_tables) X(port_access) X(bad_stack) \
     X(call_with_bad_stack) X(nonsense_thread) X(debug_trap) X(pointers_then_read)
 /* clang-format on */

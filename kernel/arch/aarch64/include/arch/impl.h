@@ -42,6 +42,7 @@ enum : uint64_t {
     A64_PTE_INNER_SHAREABLE = 3 << 8,
     A64_PTE_ACCESSED = 1 << 10,
     A64_PTE_NOT_GLOBAL = 1 << 11,
+    A64_PTE_GUARDED = 1ull << 50, /* indirect branches go to BTI instructions only (Arm ARM D8.5.6) */
     A64_PTE_PXN = 1ull << 53,
     A64_PTE_UXN = 1ull << 54,
     A64_PTE_ATTR_MASK = 7 << 2,
@@ -49,6 +50,8 @@ enum : uint64_t {
 };
 
 static inline uint64_t arch_pte_table(paddr_t table) { return table | A64_PTE_TABLE_OR_PAGE | A64_PTE_VALID; }
+
+uint64_t a64_pte_guarded(void); /* A64_PTE_GUARDED where the CPU has it (FEAT_BTI) */
 
 /* User pages are never executable in the kernel, kernel pages never in user mode. */
 static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
@@ -63,7 +66,7 @@ static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level)
     if (prot & PROT_USER)
         e |= A64_PTE_USER | A64_PTE_NOT_GLOBAL;
     if (prot & PROT_EXEC)
-        e &= ~((prot & PROT_USER) ? A64_PTE_UXN : A64_PTE_PXN);
+        e = (prot & PROT_USER) ? e & ~A64_PTE_UXN : (e & ~A64_PTE_PXN) | a64_pte_guarded();
     return e;
 }
 
