@@ -237,6 +237,7 @@ status_t untyped_create_cell(struct invocation *inv, struct untyped *self, const
     if (!is_killed) {
         object_get(&parent->object);
         cell->parent = parent;
+        peekable_set(cell->quota, parent->quota);
         list_push_front(&parent->children, &cell->sibling);
     }
     spinlock_release(&parent->lock);
@@ -268,6 +269,37 @@ status_t cell_set_weight(struct invocation *inv, struct cell *self, uint32_t wei
     return OK;
 }
 
+/* A quota stays, once there was one: without a limit, if so said. */
+status_t cell_set_quota(struct invocation *inv, struct cell *self, uint64_t budget_ns, uint64_t period_ns)
+{
+    (void)inv;
+    if (budget_ns != 0 && (period_ns < SCHED_PERIOD_MIN_NS || period_ns > SCHED_PERIOD_MAX_NS || budget_ns < SCHED_BUDGET_MIN_NS))
+        return ERROR_BAD_ARGUMENT;
+    if (self->parent == nullptr)
+        return ERROR_REFUSED;
+    if (budget_ns > period_ns * cpu_count)
+        budget_ns = period_ns * cpu_count;
+    spinlock_acquire(&self->lock);
+    bool is_new = self->quota != self;
+    bool is_busy = is_new && !list_is_empty(&self->children);
+    if (!is_busy) {
+        peekable_set(self->quota_ns, budget_ns);
+        peekable_set(self->quota_period_ns, budget_ns != 0 ? period_ns : 0);
+        peekable_set(self->quota, self);
+    }
+    spinlock_release(&self->lock);
+    if (is_busy)
+        return ERROR_BUSY;
+    if (budget_ns == 0)
+        throttle_open(&self->throttle);
+    else
+        throttle_change(&self->throttle, budget_ns, period_ns, cpu_count);
+    for (uint32_t cpu = 0; is_new && cpu < cpu_count; cpu++) /* what runs there runs without */
+        if (run_queue_regrant(cpus[cpu]->run_queue, self))
+            sched_kick(cpu);
+    return OK;
+}
+
 status_t cell_kill(struct invocation *inv, struct cell *self)
 {
     if (kill_step(self))
@@ -281,6 +313,8 @@ static void describe(struct cell *cell, struct tess_cell_info *out_info)
     uint64_t ticks = 0;
     for (uint32_t cpu = 0; cpu < cpu_count; cpu++)
         ticks += run_queue_cell_ticks(cpus[cpu]->run_queue, cell);
+    uint64_t left_ns, used_ns, throttled;
+    throttle_describe(&cell->throttle, &left_ns, &used_ns, &throttled);
     *out_info = (struct tess_cell_info){
         .id = cell->object.id,
         .parent_id = cell->parent != nullptr ? cell->parent->object.id : 0,
@@ -289,6 +323,11 @@ static void describe(struct cell *cell, struct tess_cell_info *out_info)
         .cpu_ns = arch_counter_ns(ticks),
         .memory_pages = peek(cell->object.untyped->used_pages),
         .limit_pages = cell->object.untyped->limit_pages,
+        .quota_ns = peek(cell->quota_ns),
+        .quota_period_ns = peek(cell->quota_period_ns),
+        .throttled = throttled,
+        .sched_ppm = peek(cell->sched_given),
+        .sched_limit_ppm = peek(cell->sched_limit),
     };
     memcpy(out_info->name, cell->name, sizeof(out_info->name));
 }

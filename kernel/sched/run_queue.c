@@ -405,6 +405,20 @@ void run_queue_forget(struct run_queue *queue, const struct throttle *throttle)
     spinlock_release(&queue->lock);
 }
 
+bool run_queue_regrant(struct run_queue *queue, const struct cell *payer)
+{
+    spinlock_acquire(&queue->lock);
+    bool is_here = queue->payer == payer;
+    if (is_here) { /* as if the grant was over */
+        charge(queue, arch_counter());
+        grant_settle(&queue->grant, queue->since);
+        queue->grant.end = queue->since;
+        queue->grant.is_held = true;
+    }
+    spinlock_release(&queue->lock);
+    return is_here;
+}
+
 uint64_t run_queue_grant_used(struct run_queue *queue, const struct throttle *throttle)
 {
     uint64_t used = 0;

@@ -158,6 +158,14 @@ void sched_switch_to(struct thread *thread)
     cpu->exit_work |= EXIT_RESCHEDULE;
 }
 
+void sched_kick(uint32_t cpu)
+{
+    if (cpus[cpu] == arch_cpu())
+        arch_cpu()->exit_work |= EXIT_RESCHEDULE;
+    else
+        smp_kick(cpu);
+}
+
 void sched_yield(void)
 {
     struct cpu *cpu = arch_cpu();

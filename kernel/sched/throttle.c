@@ -82,7 +82,7 @@ void throttle_change(struct throttle *throttle, uint64_t capacity_ns, uint64_t p
     uint64_t capacity = throttle_ticks(capacity_ns), least = throttle_ticks(capacity_ns / 16 < LEAST_NS ? capacity_ns / 16 : LEAST_NS);
     spinlock_acquire(&throttle->lock);
     budget_change(&throttle->budget, capacity, throttle_ticks(period_ns), least < capacity ? least : capacity, ways);
-    peekable_set(throttle->is_open, false);
+    peekable_set(throttle->is_open, !object_is_alive(throttle->object)); /* its end opens it for good */
     if (!list_is_empty(&throttle->waiting))
         arm_locked(throttle, 0, 1);
     spinlock_release(&throttle->lock);

@@ -80,7 +80,7 @@ class Compiler:
         first_provide = min((self.provide_number[service.name, e] for e in service.provides), default=0)
         return SERVICE.pack(
             service.name.encode(), service.memory_bytes, self.strings.add(service.program), service.slots, service.priority,
-            START.index(service.start), RESTART.index(service.restart), 0,
+            START.index(service.start), RESTART.index(service.restart), service.cpu_quota,
             *self.run([self.number[a] for a in service.after]), first_provide, len(service.provides),
             first_handle, len(service.handles), *self.run([self.strings.add(a) for a in service.args]))
 

@@ -58,6 +58,7 @@ class Service:
     memory_bytes: int
     slots: int
     priority: int
+    cpu_quota: int
     start: str
     restart: str
     after: list
@@ -185,7 +186,7 @@ class Checker:
         return self.arch in arches
 
     def service(self, table, where):
-        self.keys(table, where, ["name", "program", "memory", "slots", "priority", "start", "restart", "after", "provides",
+        self.keys(table, where, ["name", "program", "memory", "slots", "priority", "cpu_quota", "start", "restart", "after", "provides",
                                  "args", "arch", "interfaces", "handles", "device"])
         name = self.name_of(self.get(table, where, "name", str, is_needed=True), where + ("name",), NAME,
                             self.schema["service_name_bytes"] + 1)
@@ -201,7 +202,7 @@ class Checker:
             self.fail(where + ("provides",), "the same endpoint twice")
         service = Service(
             name, program, where, self.size(table, where, "memory"), self.number(table, where, "slots", 1, 32768, 64),
-            self.number(table, where, "priority", 0, 31, 16), self.choice(table, where, "start", START, "boot"),
+            self.number(table, where, "priority", 0, 31, 16), self.number(table, where, "cpu_quota", 1, 25600) or 0, self.choice(table, where, "start", START, "boot"),
             self.choice(table, where, "restart", RESTART, "on-failure"), self.get(table, where, "after", [str], []), provides,
             self.get(table, where, "args", [str], []))
         if sum(len(a.encode()) + 1 for a in service.args) > 1024 or any("\0" in a for a in service.args):

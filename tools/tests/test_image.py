@@ -97,6 +97,11 @@ class ManifestTest(unittest.TestCase):
         self.changed('[system]', '[sistem]', "unknown key")
         self.changed('rights = ["observe", "listen"]', 'right = ["observe"]', "service.handles.net", "unknown key")
 
+    def test_cpu_quota(self):
+        self.assertEqual([s.cpu_quota for s in read(GOOD.replace("slots = 100", "slots = 100\ncpu_quota = 50")).services], [0, 0, 50])
+        self.changed("slots = 100", "slots = 100\ncpu_quota = 0", "service.cpu_quota", add=1)
+        self.changed("slots = 100", "slots = 100\ncpu_quota = 25601", "service.cpu_quota", add=1)
+
     def test_duplicates(self):
         self.changed('name = "web"', 'name = "net"', "service.name", "duplicate", add=10)
         self.changed('slots = 100', 'slots = 100\nslots = 101', "syntax", add=1)

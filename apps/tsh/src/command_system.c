@@ -309,13 +309,16 @@ static void print_cells(struct shell *shell)
     struct tess_cell_info info = {};
     for (bool is_first = true; tess_system_cell_next(shell->handles.system, info.id, (uint64_t)(uintptr_t)&info) == OK; is_first = false) {
         char used_text[24], limit_text[24];
+        uint64_t quota_percent = info.quota_ns != 0 ? info.quota_ns * 100 / info.quota_period_ns : 0; /* 0: none */
         if (is_first) {
-            shell_print(shell, "  %-16s %6s %9s %10s %10s %10s\n", "CELL", "WEIGHT", "PROCESSES", "CPU MS", "MEMORY", "OF");
+            shell_print(shell, "  %-16s %6s %9s %10s %7s %9s %10s %10s\n", "CELL", "WEIGHT", "PROCESSES", "CPU MS", "QUOTA %", "THROTTLED",
+                        "MEMORY", "OF");
         }
         format_size(used_text, sizeof(used_text), info.memory_pages * PAGE_BYTES);
         format_size(limit_text, sizeof(limit_text), info.limit_pages * PAGE_BYTES);
-        shell_print(shell, "  %-16.16s %6u %9u %10llu %10s %10s\n", info.name, info.weight, info.process_count,
-                    (unsigned long long)(info.cpu_ns / NS_PER_MS), used_text, limit_text);
+        shell_print(shell, "  %-16.16s %6u %9u %10llu %7llu %9llu %10s %10s\n", info.name, info.weight, info.process_count,
+                    (unsigned long long)(info.cpu_ns / NS_PER_MS), (unsigned long long)quota_percent, (unsigned long long)info.throttled,
+                    used_text, limit_text);
     }
 }
 

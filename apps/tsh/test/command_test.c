@@ -152,8 +152,16 @@ static status_t on_system(struct tess_regs *regs)
         if (regs->word[0] >= 3) {
             return ERROR_NOT_FOUND;
         }
-        *(struct tess_cell_info *)regs->word[1] = (struct tess_cell_info){
-            .id = 3, .name = "netd", .weight = 1024, .process_count = 1, .cpu_ns = 77'000'000, .memory_pages = 512, .limit_pages = 1024};
+        *(struct tess_cell_info *)regs->word[1] = (struct tess_cell_info){.id = 3,
+                                                                          .name = "netd",
+                                                                          .weight = 1024,
+                                                                          .process_count = 1,
+                                                                          .cpu_ns = 77'000'000,
+                                                                          .memory_pages = 512,
+                                                                          .limit_pages = 1024,
+                                                                          .quota_ns = 50,
+                                                                          .quota_period_ns = 100,
+                                                                          .throttled = 3};
         return OK;
     case OP_SYSTEM_HANDLE_NEXT: return on_handle_next(regs);
     default: abort();
@@ -246,7 +254,7 @@ static void test_output(void)
     CHECK_PRINTS("mem log", "also written to the log");
     CHECK_PRINTS("mem x", "usage: mem [log]");
     CHECK_PRINTS("cells", "netd                 7      4 MiB      2 MiB       33");
-    CHECK_PRINTS("cells", "netd               1024         1         77      2 MiB      4 MiB");
+    CHECK_PRINTS("cells", "netd               1024         1         77      50         3      2 MiB      4 MiB");
     CHECK_PRINTS("log", "(2 records lost)\r\n[    1.500000] warning a [2J b\r\n");
     CHECK_PRINTS("services", "netd             running          7        2 2.000 s        crashed, status -1");
     CHECK_PRINTS("services", "httpd            failed           -        9 10.000 s       killed, status 0");

@@ -30,10 +30,11 @@ struct cell {
     struct list_node sibling;                /* parent->lock */
     struct list_node all_node;               /* cell_all_lock */
     char name[16];
-    struct cell_share *shares;         /* of every CPU */
-    struct cell *quota;                /* this or the next one round it that has a CPU quota, nullptr: none; cell_all_lock, peek() */
-    struct throttle throttle;          /* of its quota */
-    uint64_t sched_limit, sched_given; /* utilisation in SCHED_PPM that sched objects and child cells may have, and have; admission_lock */
+    struct cell_share *shares;          /* of every CPU */
+    struct cell *quota;                 /* this or the next one round it that has a CPU quota, nullptr: none; lock, peek() */
+    uint64_t quota_ns, quota_period_ns; /* lock, peek() */
+    struct throttle throttle;           /* of its quota */
+    uint64_t sched_limit, sched_given;  /* utilisation in SCHED_PPM that sched objects and child cells may have, and have; admission_lock */
 };
 
 constexpr uint32_t WEIGHT_MAX = 65536;

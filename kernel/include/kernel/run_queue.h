@@ -64,6 +64,8 @@ bool run_queue_remove(struct run_queue *queue, struct thread *thread);
 void run_queue_disown(struct run_queue *queue, struct cell *cell);
 /* So is the throttle. */
 void run_queue_forget(struct run_queue *queue, const struct throttle *throttle);
+/* Who runs on a place of the cell's is to get a new one soon; the CPU is to be kicked then. */
+[[nodiscard]] bool run_queue_regrant(struct run_queue *queue, const struct cell *payer);
 /* Ticks used here of a present grant. */
 uint64_t run_queue_grant_used(struct run_queue *queue, const struct throttle *throttle);
 uint64_t run_queue_cell_ticks(struct run_queue *queue, struct cell *cell);

@@ -19,6 +19,7 @@ struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t 
  * blocked. */
 struct thread *sched_exit(void);
 void sched_yield(void);
+void sched_kick(uint32_t cpu); /* it looks whether who runs there goes on; may be this one */
 /* Its affinity was changed: takes it off a CPU or queue where it may not be any more. */
 void sched_affinity_changed(struct thread *thread);
 [[noreturn]] void sched_start(void); /* enters the scheduler from the boot or a secondary CPU */

@@ -43,7 +43,7 @@ struct manifest_service {
     uint32_t priority; /* 0..31 */
     enum manifest_start start;
     enum manifest_restart restart;
-    uint32_t reserved;
+    uint32_t cpu_quota;             /* percent of one CPU that it may use at most; 0: no limit */
     struct manifest_range after;    /* in `indices`: services to be started before */
     struct manifest_range provides; /* in `provides` */
     struct manifest_range handles;  /* in `handles` */

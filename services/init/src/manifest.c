@@ -49,7 +49,8 @@ static const char *service_check(const struct manifest *m, const struct manifest
 {
     const struct manifest_header *h = m->header;
     if (s->name[0] == 0 || !is_string(m, s->program) || s->start > MANIFEST_START_BOOT || s->restart > MANIFEST_RESTART_ALWAYS ||
-        s->slot_limit == 0 || s->slot_limit > 32768 || s->memory_bytes == 0 || s->memory_bytes % 4096 != 0 || s->priority > 31) {
+        s->slot_limit == 0 || s->slot_limit > 32768 || s->memory_bytes == 0 || s->memory_bytes % 4096 != 0 || s->priority > 31 ||
+        s->cpu_quota > 25600) {
         return "a service's fields are out of range";
     }
     if (!is_range_inside(s->after, h->indices.count) || !is_range_inside(s->args, h->indices.count) ||

@@ -278,6 +278,10 @@ static status_t service_create_cell(struct service *service)
     }
     status_t status =
         tess_untyped_create_cell(service->untyped, root, service_weight(service), (const uint8_t *)service->name, &service->cell);
+    if (status == OK && service->spec->cpu_quota != 0) {
+        constexpr uint64_t QUOTA_PERIOD_NS = 100'000'000;
+        status = tess_cell_set_quota(service->cell, QUOTA_PERIOD_NS / 100 * service->spec->cpu_quota, QUOTA_PERIOD_NS);
+    }
     if (status != OK) {
         service->cell = HANDLE_NONE;
         log_error("cannot start %s: no cell for it (%s)", service->name, status_name(status));

@@ -55,6 +55,7 @@ void thread_tests(void);
 void sched_tests(void);
 void budget_tests(void);
 void lend_tests(void);
+void quota_tests(void);
 void endpoint_tests(void);
 void message_tests(void);
 void ring_tests(void);

@@ -1,6 +1,8 @@
 /*
  * Sched objects: budgets enforced on one CPU and shared on several, ahead of fair threads, told when used up, taken back in every state of
  * their threads. Times are wall-clock on virtual CPUs that their host may stop: a measurement counts when one of TRIES is as it should be.
+ * A host that stops a CPU ends its grants late (more is used, and paid for later) and wakes late who waits for time (less is used): so
+ * the bounds below are wide; what is exact is shown on the host (kernel/tests/budget_test.c).
  */
 #include <conformance.h>
 #include <tess/stub/cell.h>
@@ -105,7 +107,7 @@ static void enforced(void)
         uint64_t before = thread_ns(runner.thread.thread);
         used = measure(sched, &ns, try);
         thread_used = thread_ns(runner.thread.thread) - before;
-        is_right = used < ns / 4 + SLACK_NS && used + SLACK_NS > ns / 5 && thread_used + SLACK_NS > used && thread_used < ns / 3 + SLACK_NS;
+        is_right = used < ns / 4 + SLACK_NS && used + SLACK_NS > ns / 8 && thread_used + SLACK_NS > used && thread_used < ns / 3 + SLACK_NS;
     }
     if (!is_right)
         test_fail("%lu of %lu ms, the thread %lu", (unsigned long)(used / NS_PER_MS), (unsigned long)(ns / NS_PER_MS),
@@ -129,7 +131,7 @@ static void ahead(void)
     uint64_t used = 0, ns = 1;
     for (uint32_t try = 0; try < TRIES && !is_right; try++) {
         used = measure(sched, &ns, try);
-        is_right = used + SLACK_NS > ns / 2 - ns / 16 && used < ns / 2 + SLACK_NS;
+        is_right = used + SLACK_NS > ns * 3 / 8 && used < ns / 2 + SLACK_NS;
     }
     if (!is_right)
         test_fail("%lu of %lu ms, not half", (unsigned long)(used / NS_PER_MS), (unsigned long)(ns / NS_PER_MS));
@@ -154,7 +156,7 @@ static void shared(void)
     uint64_t used = 0, ns = 1;
     for (uint32_t try = 0; try < TRIES && !is_right; try++) {
         used = measure(sched, &ns, try);
-        is_right = used < ns * 12 / 40 + SLACK_NS && used + SLACK_NS > ns * 12 / 80;
+        is_right = used < ns * 12 / 40 + ns / 16 + SLACK_NS && used + SLACK_NS > ns * 12 / 80;
     }
     if (!is_right)
         test_fail("%lu of %lu ms", (unsigned long)(used / NS_PER_MS), (unsigned long)(ns / NS_PER_MS));

@@ -43,6 +43,7 @@ int main(void)
     sched_tests();
     budget_tests();
     lend_tests();
+    quota_tests();
     event_tests();
     reply_tests();
     futex_tests();
