@@ -172,7 +172,7 @@ void explore_point(void)
     if (running == &host_thread || points_left-- > 0)
         return;
     uint32_t choice = take_byte(SCHEDULE);
-    points_left = (1 + (choice >> 6)) << (choice >> 2 & 15);
+    points_left = (1 + (choice >> 6)) << (choice >> 2 & 15) * 3 / 4;
     change_to(&coroutines[(host_cpu->index + (choice & 3)) % CPUS]);
 }
 
@@ -236,8 +236,12 @@ static void cpu_main(void)
             thread = kernel_user_irq(thread);
             continue;
         }
-        /* A call to be made again is still in its registers. */
-        vaddr_t address = thread->frame.restarts != 0 ? 0 : play(thread);
+        /* A call to be made again is still in its registers; often it waits for what others give back. */
+        vaddr_t address = 0;
+        if (thread->frame.restarts == 0)
+            address = play(thread);
+        else
+            next_turn();
         thread->frame.restarts = 0;
         thread = address != 0 ? host_touch(thread, address) : host_call(thread);
     }
