@@ -16,8 +16,11 @@ static uint64_t page_word(const uint64_t *word)
     return nondet_u64(); /* the program changes it whenever it likes */
 }
 
-void spinlock_wait(struct spinlock *lock) { PROVE(!"taken twice"); }
+void spinlock_wait(struct spinlock *lock, const struct lock_site *site) { PROVE(!"taken twice"); }
 void *proof_ram_at(paddr_t address) { return nullptr; }
+
+status_t audit_denied(struct cspace *actor, const struct object *object, uint64_t op, uint32_t rights) { return ERROR_MISSING_RIGHT; }
+void audit_gave(uint32_t what, struct cspace *from, struct cspace *to, const struct object *object, uint32_t rights, uint64_t badge) {}
 
 /* ---- Words ---- */
 

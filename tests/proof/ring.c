@@ -46,7 +46,7 @@ static void *checked_entry(struct ring *at, uint32_t offset)
     return entry;
 }
 
-void spinlock_wait(struct spinlock *lock) { PROVE(!"taken twice"); }
+void spinlock_wait(struct spinlock *lock, const struct lock_site *site) { PROVE(!"taken twice"); }
 void *proof_ram_at(paddr_t address) { return nullptr; }
 static uint32_t log2_of(uint32_t limit)
 {

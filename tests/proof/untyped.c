@@ -4,7 +4,8 @@
 #include <kernel/mm/untyped.c>
 #include <proof.h>
 
-_Atomic uint64_t object_counts[32], object_pages[32];
+void object_count_add(enum object_type type, int64_t count) {}
+void object_pages_add(enum object_type type, int64_t count) {}
 struct page *page_array;
 uint64_t page_array_first = 1, page_array_count = 1;
 
@@ -14,7 +15,7 @@ paddr_t proof_ram_address(const void *at) { return 0; }
 static struct cpu this_cpu; /* whose trace is off or on */
 struct cpu *host_cpu = &this_cpu;
 void trace_write(struct cpu *cpu, uint16_t event, uint64_t thread, uint64_t first, uint64_t second) {}
-void spinlock_wait(struct spinlock *lock) { PROVE(!"taken twice"); }
+void spinlock_wait(struct spinlock *lock, const struct lock_site *site) { PROVE(!"taken twice"); }
 void panic(const char *format, ...) { ASSUME(false); }
 bool quiesce_is_pending(void) { return nondet_bool(); }
 static struct untyped *drained;
@@ -27,6 +28,14 @@ void quiesce_drain(void)
         ASSUME(less <= drained->used_pages);
         drained->used_pages -= less;
     }
+}
+/* What CPUs have charged ahead comes back. */
+bool page_cache_discharge(struct untyped *untyped)
+{
+    bool has_any = drained != nullptr && nondet_bool();
+    if (has_any)
+        quiesce_drain();
+    return has_any;
 }
 void page_zero(void *page) {}
 paddr_t page_alloc(uint32_t order) { return 0; }

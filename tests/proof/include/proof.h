@@ -11,6 +11,7 @@
 
 #define ASSUME(condition) __CPROVER_assume(condition)
 #define PROVE(condition) __CPROVER_assert(condition, #condition)
+#define __builtin_assume(condition) PROVE(condition) /* what the kernel tells the compiler */
 #ifdef PROOF_REACHES
 #define REACHED() __CPROVER_assert(0, "reached")
 #else
