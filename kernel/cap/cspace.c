@@ -147,6 +147,14 @@ static inline struct dropped slot_empty(struct slot *slot, struct object *object
  * which calls nothing but what comes last, so that no registers have to be kept; and the general one.
  */
 
+/* The compiler is not to know: the caller of a function with a known result would give it itself, after a call that is not the last
+ * thing then. */
+static inline status_t unforeseen(status_t status)
+{
+    __asm__("" : "+r"(status));
+    return status;
+}
+
 [[clang::noinline]] static status_t slot_drop_generally(struct slot *slot, struct object *object, uint32_t generation)
 {
     spinlock_acquire(&object->lock);
@@ -167,7 +175,7 @@ static inline struct dropped slot_empty(struct slot *slot, struct object *object
     if (slot != nullptr)
         slot_give_back(slot);
     drop((struct dropped){.object = object, .badge = badge, .was_owner = was_owner});
-    return OK;
+    return unforeseen(OK);
 }
 
 /* Empties the slot if it still holds (object, generation); else STALE_HANDLE. */
@@ -223,7 +231,7 @@ static status_t slot_drop(struct slot *slot, struct object *object, uint32_t gen
         (void)slot_drop(slot, object, (uint32_t)(name >> 32));
     else
         slot_give_back(slot);
-    return ERROR_STALE_HANDLE;
+    return unforeseen(ERROR_STALE_HANDLE);
 }
 
 [[gnu::always_inline]] static inline status_t insert_locked(struct slot *slot, struct object *object, struct slot *parent,
@@ -257,7 +265,7 @@ static status_t slot_drop(struct slot *slot, struct object *object, uint32_t gen
     return status == OK ? insert_into(slot, object, parent, parent_generation, rights, badge, out_handle) : status;
 }
 
-static status_t insert(struct cspace *cspace, struct object *object, struct slot *parent, uint32_t parent_generation, uint32_t rights,
+[[gnu::always_inline]] static inline status_t insert(struct cspace *cspace, struct object *object, struct slot *parent, uint32_t parent_generation, uint32_t rights,
                        struct badge *badge, handle_t *out_handle)
 {
     if (!spinlock_try_acquire(&cspace->lock))
@@ -281,7 +289,7 @@ status_t cspace_insert(struct cspace *cspace, struct object *object, const struc
 status_t cspace_remove(struct cspace *cspace, handle_t handle)
 {
     struct cap cap;
-    status_t status = cspace_lookup(cspace, handle, &cap);
+    status_t status = cspace_lookup_plain(cspace, handle, &cap);
     if (status != OK)
         return status;
     return slot_drop(cap.slot, cap.object, cap.generation);
@@ -448,7 +456,7 @@ status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t sourc
     if (self != inv->cspace)
         return insert_elsewhere(inv, self, source, rights, RIGHT_COPY, out_handle);
     struct cap cap;
-    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    status_t status = cspace_lookup_plain(inv->cspace, source, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_COPY) == 0)
@@ -508,7 +516,7 @@ status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t sourc
                      uint64_t *out_handle)
 {
     struct cap cap;
-    status_t status = cspace_lookup(inv->cspace, source, &cap);
+    status_t status = cspace_lookup_plain(inv->cspace, source, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_MINT) == 0)
@@ -528,7 +536,7 @@ status_t cspace_move(struct invocation *inv, struct cspace *self, uint64_t sourc
 status_t cspace_revoke(struct invocation *inv, struct cspace *self, uint64_t target)
 {
     struct cap cap;
-    status_t status = cspace_lookup(self, target, &cap);
+    status_t status = cspace_lookup_plain(self, target, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_REVOKE) == 0)
@@ -556,7 +564,7 @@ static bool is_audited(const struct object *object)
 status_t cspace_destroy(struct invocation *inv, struct cspace *self, uint64_t target)
 {
     struct cap cap;
-    status_t status = cspace_lookup(self, target, &cap);
+    status_t status = cspace_lookup_plain(self, target, &cap);
     if (status != OK)
         return status;
     if ((cap.rights & RIGHT_DESTROY) == 0)

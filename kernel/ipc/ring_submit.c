@@ -99,9 +99,9 @@ static uint32_t read_request(struct ring *ring, uint32_t index, uint32_t limit, 
     sub->aux = entry[3];
     uint32_t words = op_words(op);
     for (uint32_t i = 0; i < words && i < MESSAGE_WORDS; i++)
-        sub->words[i] = entry[4 + i];
+        sub->copied[i] = entry[4 + i];
     for (uint32_t i = 0; i < op_handles(op) && i < MESSAGE_HANDLES; i++)
-        sub->words[MESSAGE_HANDLE_WORD + i] = entry[4 + MESSAGE_HANDLE_WORD + i];
+        sub->copied[MESSAGE_HANDLE_WORD + i] = entry[4 + MESSAGE_HANDLE_WORD + i];
     if (!(op & SUBMIT_LINK_TIMEOUT))
         return 1;
     entry = entry_at(ring, index + 1);
@@ -178,7 +178,7 @@ static uint32_t submit_one(struct ring *ring, uint32_t head, uint32_t limit, uin
 
 uint32_t ring_submit_all(struct invocation *inv, struct ring *ring, uint32_t limit)
 {
-    struct invocation sub = {.thread = inv->thread, .cspace = inv->cspace, .is_submitted = true};
+    struct invocation sub = {.thread = inv->thread, .cspace = inv->cspace, .is_submitted = true, .words = sub.copied};
     uint32_t done = 0;
     spinlock_acquire(&ring->lock);
     for (uint32_t ready; (ready = ready_count(ring, limit - done)) != 0;) {

@@ -64,6 +64,7 @@ struct memory *region_unlink(struct vspace *vspace, struct region *region)
     }
     vspace->orphan_count -= region_is_orphan(region);
     tree_remove(&vspace->regions, &region->tree_node);
+    vspace->full_up_to = min_u64(vspace->full_up_to, region->start);
     vspace->mapped_pages -= (region->end - region->start) >> PAGE_SHIFT;
     return memory;
 }
@@ -114,11 +115,9 @@ void region_spares_free(struct vspace *vspace, struct region *spares[2])
             region_free(vspace, spares[i]);
 }
 
-void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end)
+void region_evict_large(struct vspace *vspace, vaddr_t start, vaddr_t end)
 {
-    constexpr uint64_t PART = 128 * PAGE_SIZE, SMALL = 256 * PAGE_SIZE;
-    if (end - start <= SMALL)
-        return;
+    constexpr uint64_t PART = 128 * PAGE_SIZE;
     for (vaddr_t at = start; vspace->root != 0 && at < end;) {
         spinlock_acquire(&vspace->lock);
         at = page_table_next(vspace->root, at, end);

@@ -53,19 +53,23 @@ static void pause(struct vspace *vspace) REQUIRES(&vspace->lock)
 /* The first gap of this size; 0 when there is none. The lock is dropped now and then: what was passed by then is not looked at again. */
 static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->lock)
 {
+    constexpr vaddr_t FIRST = 0x10000000; /* leaves the low 256 MiB to fixed mappings */
     constexpr uint32_t AT_ONCE = 64;
-    vaddr_t candidate = 0x10000000; /* leaves the low 256 MiB to fixed mappings */
+    vaddr_t candidate = max_u64(vspace->full_up_to, FIRST);
+    bool is_full = true; /* up to here */
     uint32_t count = 0;
-    for (struct region *region = region_at_or_after(vspace, candidate); region != nullptr; region = region_next(region)) {
-        if (region->start >= candidate && region->start - candidate >= size)
-            break;
+    struct region *region = region_at_or_after(vspace, candidate);
+    while (region != nullptr && (region->start <= candidate || region->start - candidate < size)) {
+        is_full = is_full && region->start <= candidate;
         candidate = region->end;
+        if (is_full)
+            vspace->full_up_to = candidate;
         if (++count % AT_ONCE == 0) {
             pause(vspace);
+            is_full = is_full && vspace->full_up_to == candidate;
             region = region_at_or_after(vspace, candidate);
-            if (region == nullptr || (region->start >= candidate && region->start - candidate >= size))
-                break;
-            candidate = region->end;
+        } else {
+            region = region_next(region);
         }
     }
     return candidate <= USER_TOP && USER_TOP - candidate >= size ? candidate : 0;

@@ -81,10 +81,14 @@ status_t invocation_run(struct invocation *inv)
 
 static inline void words_read(struct invocation *inv, const struct thread *thread, uint32_t count)
 {
+    inv->words = arch_frame_words(&thread->frame);
+    if (count <= 4)
+        return;
     for (uint32_t i = 0; i < 4; i++)
-        inv->words[i] = arch_frame_word(&thread->frame, i);
+        inv->copied[i] = arch_frame_word(&thread->frame, i);
     for (uint32_t i = 4; i < count; i++)
-        inv->words[i] = __atomic_load_n(&thread->message->words[i], __ATOMIC_RELAXED);
+        inv->copied[i] = __atomic_load_n(&thread->message->words[i], __ATOMIC_RELAXED);
+    inv->words = inv->copied;
 }
 
 void invocation_return(struct invocation *inv, uint32_t count)

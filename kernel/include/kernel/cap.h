@@ -98,7 +98,7 @@ static inline struct slot *cspace_slot(struct cspace *cspace, uint32_t index)
 
 /* Looks a handle up; false when it names nothing, and cspace_lookup() says why. A reader that sees the handle as the slot's name
  * before and after its other reads has seen this handle's contents. */
-static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+[[gnu::always_inline]] static inline bool cspace_peek_at(struct cspace *cspace, handle_t handle, bool wants_badge, struct cap *out_cap)
 {
     /* The directory index is masked, not compared: no speculation goes past its end, and a slot reached with bits cut off has
      * another name. The reads through a page come after the page's pointer because they depend on it. */
@@ -110,7 +110,7 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
         return false;
     struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
     uint32_t rights = atomic_load_explicit(&slot->rights, memory_order_relaxed);
-    struct badge *badge = atomic_load_explicit(&slot->badge, memory_order_relaxed);
+    struct badge *badge = wants_badge ? atomic_load_explicit(&slot->badge, memory_order_relaxed) : nullptr;
     atomic_thread_fence(memory_order_acquire);
     if (atomic_load_explicit(&slot->name, memory_order_relaxed) != handle ||
         atomic_load_explicit(&object->state, memory_order_relaxed) != OBJECT_ALIVE)
@@ -118,15 +118,29 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
     *out_cap = (struct cap){.object = object, .slot = slot, .rights = rights, .generation = (uint32_t)(handle >> 32), .badge = badge};
     return true;
 }
+static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    return cspace_peek_at(cspace, handle, true, out_cap);
+}
 /* Why cspace_peek() found nothing: BAD_HANDLE or STALE_HANDLE. */
 [[nodiscard]] status_t cspace_refusal(struct cspace *cspace, handle_t handle);
-[[nodiscard]] static inline status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+[[gnu::always_inline, nodiscard]] static inline status_t cspace_lookup_at(struct cspace *cspace, handle_t handle, bool wants_badge,
+                                                                         struct cap *out_cap)
 {
-    if (__builtin_expect(cspace_peek(cspace, handle, out_cap), true))
+    if (__builtin_expect(cspace_peek_at(cspace, handle, wants_badge, out_cap), true))
         return OK;
     status_t status = cspace_refusal(cspace, handle);
     __builtin_assume(status != OK);
     return status;
+}
+[[nodiscard]] static inline status_t cspace_lookup(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    return cspace_lookup_at(cspace, handle, true, out_cap);
+}
+/* For those who do not look at the badge. */
+[[nodiscard]] static inline status_t cspace_lookup_plain(struct cspace *cspace, handle_t handle, struct cap *out_cap)
+{
+    return cspace_lookup_at(cspace, handle, false, out_cap);
 }
 
 /* The first handle in use at slot *index or above; moves *index to its slot. NOT_FOUND when there is none. */

@@ -25,7 +25,13 @@ void region_split_at_edges(struct vspace *vspace, vaddr_t start, vaddr_t end, st
 void region_remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock);
 /* Before long work under vspace->lock: removes the translations of [start, end) in parts, with interrupts let in between. What is touched
  * again meanwhile is found by the caller's own pass, which is short then. No lock held. */
-void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end);
+void region_evict_large(struct vspace *vspace, vaddr_t start, vaddr_t end);
+static inline void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t end)
+{
+    constexpr uint64_t SMALL = 256 * PAGE_SIZE;
+    if (end - start > SMALL)
+        region_evict_large(vspace, start, end);
+}
 
 enum withdraw : uint8_t { WITHDRAW_ALL, WITHDRAW_WRITE };
 /* Takes translations of pages [first, first + count) of the memory away, or only the right to write through them, in the regions of

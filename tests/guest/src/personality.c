@@ -19,6 +19,8 @@ static_assert(PERSONALITY_RECOVERY == 0 && PERSONALITY_INTERRUPTS == 1 && PERSON
 static_assert(PERSONALITY_CAUSE == 4 && PERSONALITY_NATIVE_FAULTS == 5 && PERSONALITY_NATIVE_ADDRESS == 6);
 
 #if defined(__x86_64__)
+static_assert(offsetof(struct tess_registers_x86_64, rsi) == 24 && offsetof(struct tess_registers_x86_64, rdi) == 32);
+static_assert(offsetof(struct tess_registers_x86_64, rdx) == 48 && offsetof(struct tess_registers_x86_64, r9) == 72);
 __asm__(".section .text.personality, \"ax\"\n"
         "code_start:\n"
         "gate: syscall\n ud2\n"
@@ -27,7 +29,7 @@ __asm__(".section .text.personality, \"ax\"\n"
         "mov %gs:288, %ecx\n cmp $16, %ecx\n jne 2f\n"
         "cmp $0x1000, %rax\n je 4f\n cmp $0x1001, %rax\n je 5f\n"
         "syscall\n"
-        "mov %rdi, %gs:40\n mov %rsi, %gs:32\n mov %rdx, %gs:24\n mov %r10, %gs:72\n mov %r8, %gs:56\n mov %r9, %gs:64\n"
+        "mov %rdi, %gs:32\n mov %rsi, %gs:24\n mov %rdx, %gs:48\n mov %r10, %gs:56\n mov %r8, %gs:64\n mov %r9, %gs:72\n"
         "1: mov %rax, %gs:0\n"
         "9: xor %eax, %eax\n jmp gate\n"
         "2: cmp $17, %ecx\n jne 3f\n"

@@ -141,6 +141,7 @@ struct thread *kernel_user_irq(struct thread *current); /* after arch dispatched
  *     aarch64 : x0=op/status   x1=handle/op   x2=deadline/badge   x3 x4 x5 x6 = words     (svc #0)
  *     riscv64 : a0=op/status   a1=handle/op   a2=deadline/badge   a3 a4 a5 a6 = words     (ecall)
  *   uint64_t arch_frame_op(f), arch_frame_handle(f), arch_frame_deadline(f), arch_frame_word(f, i)        i = 0..3
+ *   const uint64_t *arch_frame_words(f)   all four
  *   int64_t  arch_frame_status(f)
  *   void     arch_frame_set_status(f, int64_t), arch_frame_set_op(f, v), arch_frame_set_badge(f, v), arch_frame_set_word(f, i, v)
  *   void     arch_frame_rewind_syscall(f, op)

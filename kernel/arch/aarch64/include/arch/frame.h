@@ -39,6 +39,7 @@ static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t s
 static inline uint64_t arch_frame_op(const struct arch_frame *f) { return f->x[0]; }
 static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f->x[1]; }
 static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->x[2]; }
+static inline const uint64_t *arch_frame_words(const struct arch_frame *f) { return &f->x[3]; }
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->x[3 + i]; }
 
 static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->x[0]; }

@@ -23,6 +23,7 @@ static inline void arch_frame_init(struct arch_frame *f, uint64_t pc, uint64_t s
 static inline uint64_t arch_frame_op(const struct arch_frame *f) { return f->op; }
 static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f->handle; }
 static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->deadline; }
+static inline const uint64_t *arch_frame_words(const struct arch_frame *f) { return f->words; }
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->words[i]; }
 static inline int64_t arch_frame_status(const struct arch_frame *f) { return f->status; }
 static inline void arch_frame_set_status(struct arch_frame *f, int64_t status) { f->status = status; }

@@ -47,6 +47,7 @@ static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f-
 
 static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->a[2]; }
 
+static inline const uint64_t *arch_frame_words(const struct arch_frame *f) { return &f->a[3]; }
 static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->a[3 + i]; }
 
 static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->a[0]; }

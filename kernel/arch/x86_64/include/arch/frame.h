@@ -9,8 +9,14 @@
 #include <tess/string.h>
 
 struct arch_frame {
-    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
-    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t rax, rbx, rcx, rsi, rdi, rbp;
+    union {
+        struct {
+            uint64_t rdx, r10, r8, r9;
+        };
+        uint64_t words[4]; /* of a message */
+    };
+    uint64_t r11, r12, r13, r14, r15;
     uint64_t rip, rflags, rsp;
     uint64_t fs_base; /* TLS pointer */
     uint64_t gs_base; /* zero until user code sets it with WRGSBASE; of a thread with an upcall frame: where that is mapped */
@@ -24,7 +30,7 @@ constexpr uint32_t ARCH_REGISTERS = sizeof(struct tess_registers_x86_64) / 8;
 constexpr int64_t ARCH_FRAME_RECORD_OFFSET = 0;
 /* Names of the first words of struct arch_frame, for panic reports. */
 [[maybe_unused]] static const char *const arch_frame_names[] = {
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags", "rsp",
+    "rax", "rbx", "rcx", "rsi", "rdi", "rbp", "rdx", "r10", "r8", "r9", "r11", "r12", "r13", "r14", "r15", "rip", "rflags", "rsp",
 };
 
 /* RFLAGS (Intel SDM vol. 1, 3.4.3): CF PF AF ZF SF TF DF OF AC ID are user code's own; IF is always set there. */
@@ -53,10 +59,8 @@ static inline uint64_t arch_frame_handle(const struct arch_frame *f) { return f-
 
 static inline uint64_t arch_frame_deadline(const struct arch_frame *f) { return f->rsi; }
 
-static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i)
-{
-    return i == 0 ? f->rdx : i == 1 ? f->r10 : i == 2 ? f->r8 : f->r9;
-}
+static inline const uint64_t *arch_frame_words(const struct arch_frame *f) { return f->words; }
+static inline uint64_t arch_frame_word(const struct arch_frame *f, uint32_t i) { return f->words[i]; }
 
 static inline int64_t arch_frame_status(const struct arch_frame *f) { return (int64_t)f->rax; }
 
@@ -66,18 +70,7 @@ static inline void arch_frame_set_op(struct arch_frame *f, uint64_t value) { f->
 
 static inline void arch_frame_set_badge(struct arch_frame *f, uint64_t value) { f->rsi = value; }
 
-static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value)
-{
-    if (i == 0) {
-        f->rdx = value;
-    } else if (i == 1) {
-        f->r10 = value;
-    } else if (i == 2) {
-        f->r8 = value;
-    } else {
-        f->r9 = value;
-    }
-}
+static inline void arch_frame_set_word(struct arch_frame *f, uint32_t i, uint64_t value) { f->words[i] = value; }
 
 /* SYSCALL is two bytes long (0F 05). */
 static inline void arch_frame_rewind_syscall(struct arch_frame *f, uint64_t op)
