@@ -127,6 +127,15 @@ static void drop(struct dropped dropped)
 }
 
 /* The slot's memory is a free slot afterwards, but on no list: slot_give_back(). */
+static inline void slot_name_next(struct slot *slot)
+{
+    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed);
+    atomic_store_explicit(&slot->name, (name + (1ull << 32)) ^ SLOT_EMPTY, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* pairs with cspace_peek's */
+    atomic_store_explicit(&slot->object, nullptr, memory_order_relaxed);
+}
+
+/* The same, taken out of the tree. */
 static inline struct dropped slot_empty(struct slot *slot, struct object *object) REQUIRES(&object->lock)
 {
     struct dropped dropped = {.object = object};
@@ -135,10 +144,7 @@ static inline struct dropped slot_empty(struct slot *slot, struct object *object
     if (badge != nullptr && --badge->handles == 0)
         dropped.badge = badge;
     dropped.was_owner = object->type == OBJECT_ENDPOINT && (slot->rights & RIGHT_OWNER) != 0;
-    uint64_t name = atomic_load_explicit(&slot->name, memory_order_relaxed);
-    atomic_store_explicit(&slot->name, (name + (1ull << 32)) ^ SLOT_EMPTY, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release); /* pairs with cspace_peek's */
-    atomic_store_explicit(&slot->object, nullptr, memory_order_relaxed);
+    slot_name_next(slot);
     return dropped;
 }
 
@@ -265,8 +271,8 @@ static status_t slot_drop(struct slot *slot, struct object *object, uint32_t gen
     return status == OK ? insert_into(slot, object, parent, parent_generation, rights, badge, out_handle) : status;
 }
 
-[[gnu::always_inline]] static inline status_t insert(struct cspace *cspace, struct object *object, struct slot *parent, uint32_t parent_generation, uint32_t rights,
-                       struct badge *badge, handle_t *out_handle)
+[[gnu::always_inline]] static inline status_t insert(struct cspace *cspace, struct object *object, struct slot *parent,
+                                                     uint32_t parent_generation, uint32_t rights, struct badge *badge, handle_t *out_handle)
 {
     if (!spinlock_try_acquire(&cspace->lock))
         return insert_generally(cspace, object, parent, parent_generation, rights, badge, out_handle);
@@ -315,6 +321,49 @@ status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to
     }
     audit_gave(AUDIT_GIVE, from, to, cap.object, cap.rights, badge_number(cap.badge));
     return OK;
+}
+
+/* The same as a copy whose source is then removed: it takes the source's place in the tree, badge and all. The table's lock is held from
+ * the look whether it is closed until the slot is full: who closes it finds it. */
+static bool slot_move(struct slot *slot, struct object *object, uint32_t rights, struct cspace *to, handle_t *out_handle)
+    REQUIRES(&object->lock)
+{
+    if (!spinlock_try_acquire(&to->lock))
+        return false;
+    struct slot *taken = slot_pop(to);
+    if (taken != nullptr) {
+        uint64_t name = atomic_load_explicit(&taken->name, memory_order_relaxed) ^ SLOT_EMPTY;
+        atomic_store_explicit(&taken->rights, rights, memory_order_relaxed);
+        atomic_store_explicit(&taken->badge, atomic_load_explicit(&slot->badge, memory_order_relaxed), memory_order_relaxed);
+        taken->inherit = INHERIT_DEFAULT;
+        derivation_replace(&slot->node, &taken->node);
+        atomic_store_explicit(&taken->object, object, memory_order_relaxed);
+        atomic_store_explicit(&taken->name, name, memory_order_release);
+        *out_handle = name;
+    }
+    spinlock_release(&to->lock);
+    return taken != nullptr;
+}
+
+bool cspace_move_quick(struct cspace *from, handle_t handle, struct cspace *to, handle_t *out_handle)
+{
+    struct cap cap;
+    if (!cspace_peek(from, handle, &cap) || (cap.rights & RIGHT_MOVE) == 0)
+        return false;
+    struct object *object = cap.object;
+    struct slot *slot = cap.slot;
+    if (!spinlock_try_acquire(&object->lock))
+        return false;
+    bool is_moved = object_is_alive(object) && slot_holds(slot, object, cap.generation) && slot->node.child == nullptr &&
+                    slot_move(slot, object, cap.rights, to, out_handle);
+    if (is_moved)
+        slot_name_next(slot);
+    spinlock_release(&object->lock);
+    if (!is_moved)
+        return false;
+    slot_give_back(slot);
+    audit_gave(AUDIT_GIVE, from, to, object, cap.rights, badge_number(cap.badge));
+    return true;
 }
 
 bool object_revoke_step(struct object *object, struct slot *slot, uint64_t generation)

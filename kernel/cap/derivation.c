@@ -43,6 +43,24 @@ void derivation_insert_after(struct derivation_node *sibling, struct derivation_
         next->prev = node;
 }
 
+void derivation_replace(struct derivation_node *node, struct derivation_node *by)
+{
+    bool is_first = is_tagged(node->prev->next), is_last = is_tagged(node->next);
+    struct derivation_node *parent = is_first ? untag(node->prev->next) : is_last ? untag(node->next) : nullptr;
+    by->child = nullptr;
+    by->next = node->next;
+    by->prev = is_first && is_last ? by : node->prev;
+    if (!is_first)
+        node->prev->next = by;
+    else
+        parent->child = by;
+    if (!is_last)
+        node->next->prev = by;
+    else if (!is_first)
+        parent->child->prev = by;
+    *node = (struct derivation_node){};
+}
+
 void derivation_remove(struct derivation_node *node)
 {
     bool is_first = is_tagged(node->prev->next);

@@ -61,7 +61,24 @@ static struct waiter *claim_first(struct wait_queue *queue)
 /* ---- The common case: two threads, short messages, no deadlines ---- */
 
 /* Each of these two does all or nothing: when something is unusual (a lock that is held included), the general way below does it.
- * They call nothing but what is inlined or comes last, so that no registers have to be kept. */
+ * Without a handle they call nothing but what is inlined or comes last, so that no registers have to be kept. */
+
+/* One handle, moved, and no words in the message page. */
+static inline bool is_moving(uint64_t op)
+{
+    constexpr uint32_t ONE_MOVED = 1u << 24 | 1u << 20;
+    return (uint32_t)op - ONE_MOVED < (MESSAGE_REGISTERS + 1) << 16;
+}
+
+/* The handle that the message page of `from` names goes to `to`, who is not told yet. */
+static inline bool move_handle(const struct thread *from, const struct thread *to)
+{
+    handle_t handle = __atomic_load_n(&from->message->words[MESSAGE_HANDLE_WORD], __ATOMIC_RELAXED), moved;
+    if (!cspace_move_quick(from->process->cspace, handle, to->process->cspace, &moved))
+        return false;
+    to->message->words[MESSAGE_HANDLE_WORD] = moved;
+    return true;
+}
 
 static inline bool must_go_long_way(const struct thread *thread)
 {
@@ -69,10 +86,14 @@ static inline bool must_go_long_way(const struct thread *thread)
 }
 static inline bool is_without_deadline(const struct thread *thread) { return thread->wait_deadline_ns == DEADLINE_INFINITE; }
 
-struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread)
+[[clang::noinline]] static struct thread *call_moving(struct invocation *inv, struct thread *thread);
+
+[[gnu::always_inline]] static inline struct thread *call_quick(struct invocation *inv, struct thread *thread, bool has_handle)
 {
     struct endpoint *endpoint = (struct endpoint *)inv->object;
-    if (inv->op >> 32 != 0 || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE || must_go_long_way(thread) ||
+    if (!has_handle && !is_short(inv->op))
+        return call_moving(inv, thread);
+    if (inv->op >> 32 != 0 || (has_handle && !is_moving(inv->op)) || inv->aux != DEADLINE_INFINITE || must_go_long_way(thread) ||
         !spinlock_try_acquire(&endpoint->lock))
         return kernel_syscall_general(thread);
     /* Alive it was when the handle was looked up, and if it dies now, a receiver that can be claimed has not been told yet. */
@@ -81,6 +102,12 @@ struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread
         atomic_load_explicit(&endpoint->owner_count, memory_order_relaxed) == 0 || !is_without_deadline(receiver) ||
         !thread_wait_claim_any(receiver)) {
         spinlock_release(&endpoint->lock);
+        return kernel_syscall_general(thread);
+    }
+    if (has_handle && !move_handle(thread, receiver)) {
+        uint64_t sequence = thread_wait_restore_locked(receiver); /* it never left the queue */
+        spinlock_release(&endpoint->lock);
+        thread_wait_restored(receiver, sequence);
         return kernel_syscall_general(thread);
     }
     list_remove(&receiver->wait_node);
@@ -94,17 +121,29 @@ struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread
     return sched_hand_over(thread, receiver, now);
 }
 
-struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct thread *thread)
+static struct thread *call_moving(struct invocation *inv, struct thread *thread) { return call_quick(inv, thread, true); }
+struct thread *endpoint_call_quick(struct invocation *inv, struct thread *thread) { return call_quick(inv, thread, false); }
+
+[[clang::noinline]] static struct thread *reply_moving(struct invocation *inv, struct thread *thread);
+
+[[gnu::always_inline]] static inline struct thread *reply_quick(struct invocation *inv, struct thread *thread, bool has_handle)
 {
     struct endpoint *endpoint = (struct endpoint *)inv->object;
     struct waiter *caller = peek(thread->owed.caller);
-    if (caller == nullptr || caller->is_operation || !(inv->rights & RIGHT_OWNER) || !is_short(inv->op) || inv->aux != DEADLINE_INFINITE ||
-        must_go_long_way(thread) || !spinlock_try_acquire(&endpoint->lock))
+    if (!has_handle && !is_short(inv->op))
+        return reply_moving(inv, thread);
+    if (caller == nullptr || caller->is_operation || !(inv->rights & RIGHT_OWNER) || (has_handle && !is_moving(inv->op)) ||
+        inv->aux != DEADLINE_INFINITE || must_go_long_way(thread) || !spinlock_try_acquire(&endpoint->lock))
         return kernel_syscall_general(thread);
     struct thread *to = waiter_thread(caller);
     if (endpoint->ring != nullptr || !object_is_alive(&endpoint->object) || !list_is_empty(&endpoint->callers.waiters) ||
         !is_without_deadline(to) || !thread_wait_claim(to, thread->owed.sequence)) {
         spinlock_release(&endpoint->lock);
+        return kernel_syscall_general(thread);
+    }
+    if (has_handle && !move_handle(thread, to)) {
+        spinlock_release(&endpoint->lock);
+        thread_wait_unclaim(to);
         return kernel_syscall_general(thread);
     }
     peekable_set(thread->owed.caller, nullptr); /* who claimed the caller need not ask: nobody else ends its wait */
@@ -117,6 +156,9 @@ struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct threa
     spinlock_release(&endpoint->lock);
     return sched_hand_over(thread, to, now);
 }
+
+static struct thread *reply_moving(struct invocation *inv, struct thread *thread) { return reply_quick(inv, thread, true); }
+struct thread *endpoint_reply_receive_quick(struct invocation *inv, struct thread *thread) { return reply_quick(inv, thread, false); }
 
 /* ---- The general way ---- */
 

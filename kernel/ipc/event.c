@@ -78,16 +78,34 @@ static void pause(struct event *event) NO_THREAD_SAFETY
     }
 }
 
-static inline void signal(struct event *event, uint64_t bits, bool may_pause)
+[[clang::noinline]] static void signal_locked(struct event *event, bool may_pause)
 {
-    spinlock_acquire(&event->object.lock);
-    event->bits |= bits;
     struct list_node *watch = nullptr, *waiter = give_waiters(event, list_first(&event->waiters.waiters));
     if (waiter == nullptr)
         watch = give_watches(event, list_first(&event->object.watches));
     if (__builtin_expect(waiter != nullptr || watch != nullptr, 0))
         give_rest(event, waiter, watch, may_pause);
+}
+
+static inline void signal(struct event *event, uint64_t bits, bool may_pause)
+{
+    struct list *waiters = &event->waiters.waiters;
+    spinlock_acquire(&event->object.lock);
+    event->bits |= bits;
+    /* The common case: one thread waits, and for all of them. */
+    struct thread *thread = container_of(waiters->head.next, struct thread, wait_node);
+    if (waiters->head.next != waiters->head.prev || list_is_empty(waiters) || thread->waiter.is_operation || event->bits == 0 ||
+        (event->bits & ~thread->wait_arg) != 0 || !thread_wait_claim_any(thread)) {
+        signal_locked(event, may_pause);
+        spinlock_release(&event->object.lock);
+        return;
+    }
+    list_remove(&thread->wait_node);
+    arch_frame_set_word(&thread->frame, 0, event->bits);
+    event->bits = 0;
     spinlock_release(&event->object.lock);
+    thread_wait_finish(thread, OK);
+    sched_ready(thread);
 }
 
 void event_signal(struct event *event, uint64_t bits) { signal(event, bits, true); }

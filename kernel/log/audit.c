@@ -1,6 +1,6 @@
 /*
- * Writes the audit log. What a table's process did last is kept in the table, with how often it was done again since; audit_lock
- * guards that, is a leaf, and is released before anything is written, because writing may signal a reader's event.
+ * Writes the audit log. What a table's process did last is kept in the table, with how often it was done again since; the lock of that
+ * run is a leaf, and is released before anything is written, because writing may signal a reader's event.
  */
 #include <arch/arch.h>
 #include <kernel/audit.h>
@@ -12,8 +12,6 @@
 constexpr uint64_t REPEAT_NS = 10'000'000'000; /* so long the same is only counted */
 /* Records of one process: at once, and then for each second. The first process makes all others, and is trusted with all. */
 constexpr uint32_t BURST = 128, DENIALS_BURST = 32, PER_SECOND = 8, DENIALS_PER_SECOND = 2;
-
-static struct spinlock audit_lock;
 
 static bool is_same(const struct tess_audit_record *a, const struct tess_audit_record *b)
 {
@@ -39,7 +37,7 @@ static bool take_token(struct audit_rate *rate, uint64_t now, uint32_t burst, ui
 static void put(const struct tess_audit_record *record) { log_put(&audit_object, LOG_INFO, record->from, record, sizeof(*record)); }
 
 /* What is to be written before the next record: repetitions of the last one, and how many were left out. */
-static uint32_t take_counted(struct cspace *actor, struct tess_audit_record out[2]) REQUIRES(&audit_lock)
+static uint32_t take_counted(struct cspace *actor, struct tess_audit_record out[2]) REQUIRES(&actor->audit.lock)
 {
     struct audit_run *run = &actor->audit;
     uint32_t count = 0;
@@ -64,7 +62,7 @@ static void add(struct cspace *actor, struct tess_audit_record *record)
     uint64_t now = arch_time_ns();
     record->count = 1;
     record->from = cspace_user(actor, record->from_name);
-    spinlock_acquire(&audit_lock);
+    spinlock_acquire(&actor->audit.lock);
     struct audit_run *run = &actor->audit;
     if (run->last.what != 0 && is_same(&run->last, record) && now - run->since_ns < REPEAT_NS) {
         run->last = *record;
@@ -79,7 +77,7 @@ static void add(struct cspace *actor, struct tess_audit_record *record)
         run->left_out++;
         run->denials_left_out += is_denial;
     }
-    spinlock_release(&audit_lock);
+    spinlock_release(&actor->audit.lock);
     for (uint32_t i = 0; i < count; i++)
         put(&counted[i]);
     if (is_written)
@@ -89,16 +87,36 @@ static void add(struct cspace *actor, struct tess_audit_record *record)
 void audit_flush(struct cspace *actor)
 {
     struct tess_audit_record counted[2];
-    spinlock_acquire(&audit_lock);
+    spinlock_acquire(&actor->audit.lock);
     uint32_t count = take_counted(actor, counted);
-    spinlock_release(&audit_lock);
+    spinlock_release(&actor->audit.lock);
     for (uint32_t i = 0; i < count; i++)
         put(&counted[i]);
 }
 
+/* What the actor did last is done again, perhaps with another object: it is counted. */
+static inline bool is_repeated(struct cspace *actor, uint32_t what, struct cspace *to, const struct object *object, uint32_t rights,
+                               uint64_t badge)
+{
+    struct audit_run *run = &actor->audit;
+    struct tess_audit_record *last = &run->last;
+    spinlock_acquire(&run->lock);
+    bool is_repeat = last->what == what && last->type == object->type && last->rights == rights &&
+                     last->to == atomic_load_explicit(&to->user_id, memory_order_relaxed) &&
+                     last->from == atomic_load_explicit(&actor->user_id, memory_order_relaxed) &&
+                     arch_time_ns() - run->since_ns < REPEAT_NS;
+    if (is_repeat) {
+        last->object = object->id;
+        last->badge = badge;
+        run->repeated++;
+    }
+    spinlock_release(&run->lock);
+    return is_repeat;
+}
+
 void audit_gave(uint32_t what, struct cspace *from, struct cspace *to, const struct object *object, uint32_t rights, uint64_t badge)
 {
-    if (from == to)
+    if (from == to || is_repeated(from, what, to, object, rights, badge))
         return;
     struct tess_audit_record record = {.what = what, .type = object->type, .rights = rights, .object = object->id, .badge = badge};
     record.to = cspace_user(to, record.to_name);

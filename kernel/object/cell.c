@@ -45,45 +45,6 @@ void cell_init(void)
 
 /* ---- Load ---- */
 
-void cell_load_add(struct cell *cell, uint32_t cpu, uint32_t weight)
-{
-    for (;;) {
-        struct cell_share *share = cell_share(cell, cpu);
-        bool was_empty = share->load == 0;
-        share->load += weight;
-        if (!was_empty || cell->parent == nullptr)
-            return;
-        weight = share->counted = peek(cell->weight);
-        cell = cell->parent;
-    }
-}
-
-void cell_load_subtract(struct cell *cell, uint32_t cpu, uint32_t weight)
-{
-    for (;;) {
-        struct cell_share *share = cell_share(cell, cpu);
-        share->load -= weight;
-        if (share->load != 0 || cell->parent == nullptr)
-            return;
-        weight = share->counted;
-        cell = cell->parent;
-    }
-}
-
-uint32_t cell_effective_weight(const struct cell *cell, uint32_t cpu, uint32_t weight)
-{
-    if (cell->parent == nullptr)
-        return weight;
-    constexpr uint32_t FRACTION_BITS = 16; /* 2^16 * 2^16 * 2^16 is the largest product: a share is at most the cell's own weight */
-    uint64_t share_weight = (uint64_t)weight << FRACTION_BITS;
-    for (; cell->parent != nullptr; cell = cell->parent) {
-        const struct cell_share *share = cell_share(cell, cpu);
-        share_weight = share_weight * share->counted / share->load;
-    }
-    share_weight >>= FRACTION_BITS;
-    return share_weight == 0 ? 1 : (uint32_t)share_weight;
-}
-
 /* ---- What it holds ---- */
 
 status_t cell_add_process(struct cell *cell, struct process *process)

@@ -29,15 +29,13 @@ void eevdf_init(struct eevdf_queue *queue, int64_t lag_limit)
  * Most queues hold one or two. What is kept follows from who waits:
  *   nobody          the running one's v is V; when nobody runs either, base is
  *   one (`only`)    nothing: V follows from it and the running one
+ *     unplaced      base: V when it joined the one who ran alone, but for joined_after. Who wakes somebody mostly waits next: then no
+ *                   place is ever needed
  *   in the tree     base and sum
  */
 static inline bool is_in_tree_mode(const struct eevdf_queue *queue) { return queue->waiting.root != nullptr; }
 
 /* ---- V ---- */
-
-static inline int64_t clamp(int64_t value, int64_t limit) { return value > limit ? limit : value < -limit ? -limit : value; }
-
-static inline uint64_t length(uint64_t ticks, uint32_t weight) { return (ticks << EEVDF_SHIFT) / weight; }
 
 static inline void sum_add(struct eevdf_queue *queue, uint64_t v, uint32_t weight)
 {
@@ -66,20 +64,47 @@ static inline void sum_subtract(struct eevdf_queue *queue, uint64_t v, uint32_t 
 static inline int64_t lag_of(const struct eevdf_queue *queue, int64_t behind, uint32_t weight)
 {
     int64_t limit = queue->lag_limit;
-    return clamp((clamp(behind, limit << EEVDF_SHIFT) * (int64_t)weight) >> EEVDF_SHIFT, limit);
+    return eevdf_clamp((eevdf_clamp(behind, limit << EEVDF_SHIFT) * (int64_t)weight) >> EEVDF_SHIFT, limit);
 }
 
 /* How far V is ahead of v_a when there are only a and b; cut at what lag_of() cuts. */
 static inline int64_t behind_of_two(const struct eevdf_queue *queue, uint64_t v_a, uint64_t v_b, uint32_t weight_b)
 {
-    int64_t difference = clamp((int64_t)(v_b - v_a), queue->lag_limit << EEVDF_SHIFT);
+    int64_t difference = eevdf_clamp((int64_t)(v_b - v_a), queue->lag_limit << EEVDF_SHIFT);
     return difference * (int64_t)weight_b / (int64_t)queue->weight;
+}
+
+/* Where somebody stands who comes with this lag to others of `weight_before`. V moves when somebody with lag comes: seen from the V
+ * after that, it stands where its lag says if it is put (1 + w/W) times as far from the V before. */
+static inline uint64_t place(const struct eevdf_queue *queue, uint64_t weight_before, int64_t lag, uint32_t weight)
+{
+    if (lag == 0 || weight_before == 0)
+        return queue->base;
+    int64_t scaled = eevdf_clamp(lag, queue->lag_limit) * (1ll << EEVDF_SHIFT);
+    return queue->base - (uint64_t)(scaled / (int64_t)weight + scaled / (int64_t)weight_before);
+}
+
+/* base is V, without the entity. */
+static inline void take_place(struct eevdf_queue *queue, uint64_t weight_before, struct eevdf_entity *entity)
+{
+    entity->v = place(queue, weight_before, entity->lag, entity->weight);
+    entity->deadline = entity->v + eevdf_length(entity->request, entity->weight);
+    entity->lag = 0;
+}
+
+[[clang::noinline]] static void place_only(struct eevdf_queue *queue)
+{
+    queue->is_unplaced = false;
+    queue->base += eevdf_length(queue->joined_after, queue->joined_weight);
+    take_place(queue, queue->joined_weight, queue->only);
 }
 
 /* base = V. */
 static inline void settle(struct eevdf_queue *queue)
 {
     const struct eevdf_running *running = &queue->running;
+    if (queue->is_unplaced)
+        place_only(queue);
     if (is_in_tree_mode(queue))
         rebase(queue);
     else if (queue->only == nullptr)
@@ -90,21 +115,13 @@ static inline void settle(struct eevdf_queue *queue)
         queue->base = running->v + (uint64_t)behind_of_two(queue, running->v, queue->only->v, queue->only->weight);
 }
 
-/* Where somebody stands who comes with this lag, after settle(). V moves when somebody with lag comes: seen from the V after that, it
- * stands where its lag says if it is put (1 + w/W) times as far from the V before. */
-static inline uint64_t place(struct eevdf_queue *queue, int64_t lag, uint32_t weight)
-{
-    if (lag == 0 || queue->weight == 0)
-        return queue->base;
-    int64_t scaled = clamp(lag, queue->lag_limit) * (1ll << EEVDF_SHIFT);
-    return queue->base - (uint64_t)(scaled / (int64_t)weight + scaled / (int64_t)queue->weight);
-}
-
 /* ---- Who waits ---- */
 
 [[clang::noinline]] static void insert_second(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
     struct eevdf_entity *only = queue->only;
+    if (queue->is_unplaced)
+        place_only(queue);
     if (only != nullptr) {
         queue->base = only->v;
         queue->sum = 0;
@@ -174,13 +191,19 @@ static inline void stop(struct eevdf_queue *queue)
     running->weight = 0;
 }
 
-void eevdf_join(struct eevdf_queue *queue, struct eevdf_entity *entity)
+[[clang::noinline]] static void join_others(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
     settle(queue);
-    entity->v = place(queue, entity->lag, entity->weight);
-    entity->deadline = entity->v + length(entity->request, entity->weight);
-    entity->lag = 0;
+    take_place(queue, queue->weight, entity);
     insert(queue, entity);
+}
+
+void eevdf_join(struct eevdf_queue *queue, struct eevdf_entity *entity)
+{
+    if (eevdf_runs_alone(queue))
+        eevdf_join_alone(queue, entity, 0);
+    else
+        join_others(queue, entity);
 }
 
 void eevdf_remove(struct eevdf_queue *queue, struct eevdf_entity *entity)
@@ -190,22 +213,7 @@ void eevdf_remove(struct eevdf_queue *queue, struct eevdf_entity *entity)
     take_out(queue, entity);
 }
 
-bool eevdf_charge(struct eevdf_queue *queue, uint64_t ticks)
-{
-    struct eevdf_running *running = &queue->running;
-    if (ticks > EEVDF_CHARGE_MAX)
-        ticks = EEVDF_CHARGE_MAX;
-    uint64_t step = length(ticks, running->weight);
-    running->v += step;
-    if (is_in_tree_mode(queue))
-        queue->sum += (__int128)step * running->weight;
-    if ((int64_t)(running->v - running->deadline) < 0)
-        return false;
-    running->deadline = running->v + length(running->request, running->weight);
-    return true;
-}
-
-int64_t eevdf_leave(struct eevdf_queue *queue)
+[[clang::noinline]] static int64_t leave_others(struct eevdf_queue *queue)
 {
     struct eevdf_running *running = &queue->running;
     const struct eevdf_entity *only = queue->only;
@@ -220,6 +228,8 @@ int64_t eevdf_leave(struct eevdf_queue *queue)
     stop(queue);
     return lag;
 }
+
+int64_t eevdf_leave(struct eevdf_queue *queue) { return queue->is_unplaced ? eevdf_leave_to_unplaced(queue) : leave_others(queue); }
 
 void eevdf_put_back(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
@@ -251,7 +261,7 @@ void eevdf_put_back(struct eevdf_queue *queue, struct eevdf_entity *entity)
     }
 }
 
-struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue)
+[[clang::noinline]] static struct eevdf_entity *pick_placed(struct eevdf_queue *queue)
 {
     struct eevdf_entity *entity = queue->only;
     if (entity == nullptr && !is_in_tree_mode(queue))
@@ -264,15 +274,15 @@ struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue)
     return entity;
 }
 
+struct eevdf_entity *eevdf_pick(struct eevdf_queue *queue) { return queue->is_unplaced ? eevdf_pick_unplaced(queue) : pick_placed(queue); }
+
 void eevdf_resume(struct eevdf_queue *queue, const struct eevdf_running *place) { run(queue, place); }
 
 void eevdf_begin(struct eevdf_queue *queue, struct eevdf_entity *entity)
 {
     settle(queue);
-    uint64_t v = place(queue, entity->lag, entity->weight);
-    entity->lag = 0;
-    const struct eevdf_running start = {
-        .v = v, .deadline = v + length(entity->request, entity->weight), .request = entity->request, .weight = entity->weight};
+    take_place(queue, queue->weight, entity);
+    const struct eevdf_running start = {.v = entity->v, .deadline = entity->deadline, .request = entity->request, .weight = entity->weight};
     run(queue, &start);
 }
 
@@ -286,14 +296,18 @@ void eevdf_give_up(struct eevdf_queue *queue)
         if ((int64_t)(place.v - queue->base) < 2)
             place.v = queue->base + 2; /* base may be one below the mean */
     }
-    place.deadline = place.v + length(place.request, place.weight);
+    place.deadline = place.v + eevdf_length(place.request, place.weight);
     run(queue, &place);
 }
 
-bool eevdf_preempts(const struct eevdf_queue *queue, const struct eevdf_entity *entity)
+bool eevdf_preempts(struct eevdf_queue *queue, const struct eevdf_entity *entity)
 {
     const struct eevdf_running *running = &queue->running;
-    if (entity->request >= running->request || (int64_t)(entity->deadline - running->deadline) >= 0)
+    if (entity->request >= running->request)
+        return false;
+    if (queue->is_unplaced)
+        place_only(queue);
+    if ((int64_t)(entity->deadline - running->deadline) >= 0)
         return false;
     if (!is_in_tree_mode(queue)) /* of two, the one behind */
         return (int64_t)(entity->v - running->v) <= 0;

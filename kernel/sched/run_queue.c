@@ -1,4 +1,5 @@
 /* The run queue of one CPU (kernel/run_queue.h). Every function takes the queue's lock; none takes another. */
+#include "run_queue_short.h"
 #include <arch/arch.h>
 #include <kernel/process.h>
 #include <kernel/run_queue.h>
@@ -32,68 +33,6 @@ void run_queue_init(struct run_queue *queue, uint32_t cpu)
     eevdf_init(&queue->fair, lag_limit_ticks);
     list_init(&queue->idle);
     tree_init(&queue->budgeted, is_due_before);
-}
-
-static inline struct thread *thread_of(struct eevdf_entity *entity) { return container_of(entity, struct thread, fair); }
-
-static inline void charge(struct run_queue *queue, uint64_t now) REQUIRES(&queue->lock)
-{
-    uint64_t since = queue->since;
-    if (queue->payer == nullptr || (int64_t)(now - since) <= 0) /* another CPU's counter may be a little ahead */
-        return;
-    queue->since = now;
-    cell_share(queue->payer, queue->cpu)->ticks += now - since;
-    if (queue->fair.running.weight != 0 && eevdf_charge(&queue->fair, now - since) && eevdf_has_waiting(&queue->fair))
-        peekable_set(queue->is_used_up, true);
-}
-
-static inline bool is_idle_class(const struct thread *thread) { return peek(thread->policy) == SCHED_IDLE; }
-
-/* The thread becomes ready on this CPU, or is about to run: it counts in its cell, and its entity weighs what its share is. */
-static inline void count_load(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
-{
-    struct cell *cell = thread->process->cell;
-    uint32_t weight = thread->counted = peek(thread->weight);
-    cell_load_add(cell, queue->cpu, weight);
-    thread->fair.weight = cell_effective_weight(cell, queue->cpu, weight);
-    thread->fair.request = run_queue_request_ticks[peek(thread->latency)];
-}
-
-static inline void uncount_load(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
-{
-    cell_load_subtract(thread->process->cell, queue->cpu, thread->counted);
-}
-
-/* The thread, which counts already, runs now. */
-static inline void pay(struct run_queue *queue, const struct thread *thread, uint32_t weight) REQUIRES(&queue->lock)
-{
-    queue->payer = thread->process->cell;
-    queue->payer_weight = weight;
-}
-
-/* Nobody runs any more, and the running place counts no more. */
-static inline void stop_paying(struct run_queue *queue) REQUIRES(&queue->lock)
-{
-    if (queue->payer_weight != 0)
-        cell_load_subtract(queue->payer, queue->cpu, queue->payer_weight);
-    queue->payer = nullptr;
-    queue->payer_weight = 0;
-    if (__builtin_expect(queue->grant.is_held, false))
-        grant_settle(&queue->grant, queue->since);
-}
-
-static inline void count_in(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
-{
-    atomic_store_explicit(&thread->cpu, queue->cpu, memory_order_relaxed);
-    peekable_set(thread->queued_on, queue->cpu + 1);
-    peekable_set(queue->count, queue->count + 1);
-}
-
-static inline struct thread *count_out(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
-{
-    peekable_set(thread->queued_on, 0);
-    peekable_set(queue->count, queue->count - 1);
-    return thread;
 }
 
 /* ---- Limits ---- */
@@ -171,11 +110,6 @@ static void leave_budgeted(struct run_queue *queue, struct thread *thread) REQUI
     return may_run ? thread : nullptr;
 }
 
-static inline bool has_limits(const struct thread *thread)
-{
-    return __builtin_expect(peek(thread->runs_on) != nullptr || peek(thread->process->cell->quota) != nullptr, false);
-}
-
 /* ---- Coming and going ---- */
 
 [[gnu::always_inline]] static inline bool join(struct run_queue *queue, struct thread *thread) REQUIRES(&queue->lock)
@@ -220,9 +154,7 @@ void run_queue_leave(struct run_queue *queue, struct thread *thread, uint64_t no
     spinlock_acquire(&queue->lock);
     charge(queue, now);
     if (queue->fair.running.weight != 0) {
-        queue->left = queue->fair.running;
-        queue->left_payer = queue->payer;
-        queue->left_weight = queue->payer_weight;
+        keep_place(queue);
         thread->fair.lag = eevdf_leave(&queue->fair);
     }
     stop_paying(queue);

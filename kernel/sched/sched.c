@@ -2,6 +2,7 @@
  * The scheduler. Each CPU's run queue has its own lock (run_queue.c); a thread is in at most one, and only the one who made it ready
  * (the winner of its wait, or unpark) puts it there. The end of every kernel entry passes through sched_exit().
  */
+#include "run_queue_short.h"
 #include <arch/arch.h>
 #include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
@@ -70,11 +71,12 @@ static uint32_t choose_cpu(const struct thread *thread)
 
 static uint32_t first_idle(void)
 {
-    for (uint32_t word = 0; word * 64 < cpu_count; word++) {
+    uint32_t word = 0;
+    do {
         uint64_t idle = atomic_load_explicit(&idle_mask[word], memory_order_relaxed);
         if (idle != 0)
             return word * 64 + (uint32_t)__builtin_ctzll(idle);
-    }
+    } while (++word * 64 < cpu_count);
     return UINT32_MAX;
 }
 
@@ -85,25 +87,18 @@ static inline uint64_t slice_ticks(const struct run_queue *queue, const struct t
 }
 
 /* The timer comes early enough already: threads that wake each other in turn would set it anew each time. */
-static inline bool is_armed(const struct cpu *cpu, uint64_t ticks)
+static inline bool is_armed(const struct cpu *cpu, const struct thread *thread)
 {
-    return cpu->timer_queue->slice_end_ns != UINT64_MAX && cpu->run_queue->armed_ticks <= ticks;
+    const struct run_queue *queue = cpu->run_queue;
+    if (cpu->timer_queue->slice_end_ns == UINT64_MAX)
+        return false;
+    return queue->armed_ticks <= run_queue_request_ticks[0] || queue->armed_ticks <= slice_ticks(queue, thread);
 }
 
-/* The thread was put into the queue of this CPU: it must look there. */
-static void notify(struct thread *thread, uint32_t cpu, bool is_urgent)
+/* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where the
+ * thread is; here it is the other way round: one of the two sees the other. */
+static inline void check_home(struct thread *thread, uint32_t cpu)
 {
-    struct run_queue *queue = cpus[cpu]->run_queue;
-    struct cpu *self = arch_cpu();
-    if (cpus[cpu] == self) {
-        queue->must_give_way |= is_urgent;
-        if (is_urgent || self->current == nullptr || !is_armed(self, slice_ticks(queue, self->current)))
-            self->exit_work |= EXIT_RESCHEDULE;
-    } else if (is_urgent || peek(queue->count) == 1) {
-        smp_kick(cpu); /* idle: it must wake; busy: it must give way or start a time slice */
-    }
-    /* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where
-     * the thread is; here it is the other way round: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     if (!sched_may_run_on(thread, cpu))
         sched_affinity_changed(thread);
@@ -124,7 +119,34 @@ static inline bool is_budgeted(const struct thread *thread) { return __builtin_e
     return first;
 }
 
-static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread)); }
+/* The thread was put into the queue of this CPU: it must look there. */
+static inline void notify_here(struct cpu *self, bool is_urgent)
+{
+    self->run_queue->must_give_way |= is_urgent;
+    if (is_urgent || self->current == nullptr || !is_armed(self, self->current))
+        self->exit_work |= EXIT_RESCHEDULE;
+}
+
+static void notify(struct thread *thread, uint32_t cpu, bool is_urgent)
+{
+    if (cpus[cpu] == arch_cpu())
+        notify_here(arch_cpu(), is_urgent);
+    else if (is_urgent || peek(cpus[cpu]->run_queue->count) == 1)
+        smp_kick(cpu); /* idle: it must wake; busy: it must give way or start a time slice */
+    check_home(thread, cpu);
+}
+
+[[clang::noinline]] static void enqueue(struct thread *thread, uint32_t cpu)
+{
+    notify(thread, cpu, run_queue_join(cpus[cpu]->run_queue, thread));
+}
+
+/* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another CPU and
+ * a cold cache. If it goes on instead, an idle CPU is offered the thread soon. */
+static inline bool is_to_stay(const struct cpu *cpu, const struct thread *thread)
+{
+    return peek(cpu->run_queue->count) == 0 && cpu->run_queue->handoff == nullptr && sched_may_run_on(thread, cpu->index);
+}
 
 [[clang::noinline]] static void ready_budgeted(struct thread *thread)
 {
@@ -133,16 +155,23 @@ static void enqueue(struct thread *thread, uint32_t cpu) { notify(thread, cpu, r
     enqueue(thread, stays ? cpu->index : choose_cpu_budgeted(thread));
 }
 
-void sched_ready(struct thread *thread)
+[[clang::noinline]] static void ready_generally(struct thread *thread)
 {
     if (is_budgeted(thread)) [[clang::musttail]]
         return ready_budgeted(thread);
-    /* Who wakes somebody is mostly about to wait itself (doorbells, replies, interrupts): staying here saves an interrupt to another
-     * CPU and a cold cache. If it goes on instead, an idle CPU is offered the thread soon. */
     struct cpu *cpu = arch_cpu();
-    struct run_queue *queue = cpu->run_queue;
-    bool stays = peek(queue->count) == 0 && queue->handoff == nullptr && sched_may_run_on(thread, cpu->index);
-    enqueue(thread, stays ? cpu->index : choose_cpu(thread));
+    enqueue(thread, is_to_stay(cpu, thread) ? cpu->index : choose_cpu(thread));
+}
+
+void sched_ready(struct thread *thread)
+{
+    struct cpu *cpu = arch_cpu();
+    if (!is_to_stay(cpu, thread) || !run_queue_join_quick(cpu->run_queue, thread)) {
+        ready_generally(thread);
+        return;
+    }
+    notify_here(cpu, false);
+    check_home(thread, cpu->index);
 }
 
 void sched_spread(struct thread *thread) { enqueue(thread, choose_cpu(thread)); }
@@ -411,7 +440,7 @@ static void clean_up_and_keep_up(struct cpu *cpu)
 }
 
 /* What the entry code and the next system call look at. */
-static inline void load_context(struct cpu *cpu, struct thread *thread)
+[[gnu::always_inline]] static inline void load_context(struct cpu *cpu, struct thread *thread)
 {
     cpu->stats.switches++;
     struct process *process = thread->process;
@@ -477,7 +506,7 @@ static inline bool start(struct cpu *cpu, struct thread *thread)
 }
 
 /* The last steps of an entry that changed something: slice, timer, epoch. */
-static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
+static struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
 {
     struct run_queue *queue = cpu->run_queue;
     if (__builtin_expect(cpu->exit_work & EXIT_TRACE, 0))
@@ -487,13 +516,13 @@ static inline struct thread *finish_exit(struct cpu *cpu, struct thread *thread)
     if (__builtin_expect(run_queue_has_limits(queue), false)) {
         arm_grant(cpu, thread);
     } else if (peek(queue->count) != 0 || left != 0) {
-        uint64_t ticks = slice_ticks(queue, thread);
-        if (!is_armed(cpu, ticks))
-            arm_slice(cpu, ticks);
+        if (!is_armed(cpu, thread))
+            arm_slice(cpu, slice_ticks(queue, thread));
     } else if (is_leased(cpu->index)) {
         cpu->timer_queue->slice_end_ns = UINT64_MAX; /* not even the one that nobody needs */
     }
-    timer_program();
+    if (!timer_is_programmed(cpu->timer_queue))
+        timer_program();
     cpu->exit_work = left | (cpu->exit_work & EXIT_TRACE);
     quiesce_leave(cpu);
     return thread;
@@ -622,18 +651,56 @@ struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t 
     return to;
 }
 
+/* More than that is to be done. */
+[[clang::noinline]] static struct thread *start_slowly(struct cpu *cpu, struct thread *thread)
+{
+    return start(cpu, thread) ? finish_exit(cpu, thread) : exit_generally(cpu);
+}
+
+/* The current thread waits, and the one it hands over to runs. */
+[[clang::noinline]] static struct thread *exit_handing_over(struct cpu *cpu)
+{
+    struct thread *thread = cpu->run_queue->handoff;
+    if (!sched_may_run_on(thread, cpu->index) || run_queue_has_budgeted(cpu->run_queue))
+        return exit_generally(cpu);
+    cpu->run_queue->handoff = nullptr;
+    return run_queue_begin(cpu->run_queue, thread, moment(cpu)) ? start_slowly(cpu, thread) : exit_generally(cpu);
+}
+
+[[clang::noinline]] static struct thread *exit_unused(struct cpu *cpu, struct thread *thread)
+{
+    enqueue(thread, choose_cpu(thread)); /* the place it was given here is dropped by the next pick */
+    return exit_generally(cpu);
+}
+
+/* The short ways are for a current thread that waits, when nothing else is to be done. */
 struct thread *sched_exit(void)
 {
     struct cpu *cpu = arch_cpu();
-    struct thread *thread = cpu->run_queue->handoff;
-    /* A call or a reply: the current thread waits, the one it hands over to runs, and nothing else is to be done. */
-    if (cpu->current == nullptr && thread != nullptr && sched_may_run_on(thread, cpu->index) &&
-        (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) == 0 && !run_queue_has_budgeted(cpu->run_queue)) {
-        cpu->run_queue->handoff = nullptr;
-        if (run_queue_begin(cpu->run_queue, thread, moment(cpu)) && start(cpu, thread))
-            return finish_exit(cpu, thread);
-    }
-    return exit_generally(cpu);
+    struct run_queue *queue = cpu->run_queue;
+    if (cpu->current != nullptr || (cpu->exit_work & (EXIT_REAP | EXIT_QUIESCE)) != 0)
+        return exit_generally(cpu);
+    if (queue->handoff != nullptr)
+        return exit_handing_over(cpu);
+    struct thread *thread = cpu->stopped_at != 0 ? run_queue_pick_quick(queue, cpu->stopped_at) : nullptr;
+    if (thread == nullptr)
+        return exit_generally(cpu);
+    queue->was_offered = false;
+    if (!sched_may_run_on(thread, cpu->index))
+        return exit_unused(cpu, thread);
+    /* With its fence before the pending flags are looked at; set_current() says why. */
+    set_current(cpu, thread);
+    uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
+    if (((cpu->exit_work & ~(uint32_t)EXIT_RESCHEDULE) | pending | peek(queue->count)) != 0 || thread->fpu != nullptr ||
+        cpu->fpu_thread != nullptr || is_leased(cpu->index) || !timer_is_programmed(cpu->timer_queue))
+        return start_slowly(cpu, thread);
+    thread->run_start = cpu->stopped_at;
+    cpu->stopped_at = 0;
+    load_context(cpu, thread);
+    queue->must_give_way = queue->must_yield = false;
+    cpu->exit_work = 0;
+    quiesce_leave(cpu);
+    return thread;
 }
 
 static void start_here(void)

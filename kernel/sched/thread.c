@@ -1,4 +1,5 @@
 /* Threads: creation, waiting, ending. The waiting protocol is described in kernel/thread.h. */
+#include "run_queue_short.h"
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
@@ -109,7 +110,8 @@ const struct object_class thread_class = {.kill = thread_class_kill, .destroy = 
 
 /* ---- Waiting ---- */
 
-uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns)
+[[clang::noinline]] static uint64_t publish_generally(struct thread *thread, struct wait_queue *queue, struct object *object,
+                                                      uint64_t deadline_ns)
 {
     uint64_t sequence = (atomic_load_explicit(&thread->wait_word, memory_order_relaxed) >> 8) + 1;
     struct cpu *cpu = arch_cpu();
@@ -130,6 +132,21 @@ uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, st
     }
     /* Release: whoever claims the wait sees all of the above. */
     atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_release);
+    return sequence;
+}
+
+/* Calls nothing but what comes last, so that no registers have to be kept. */
+uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns)
+{
+    struct cpu *cpu = arch_cpu();
+    uint64_t now = arch_counter(), sequence;
+    if (thread->fpu != nullptr || deadline_ns != DEADLINE_INFINITE || !run_queue_leave_quick(cpu->run_queue, thread, now))
+        return publish_generally(thread, queue, object, deadline_ns);
+    cpu->stopped_at = now;
+    cpu->current = nullptr;
+    if (object != nullptr)
+        object_get(object);
+    thread_wait_publish_at(thread, queue, object, now, &sequence);
     return sequence;
 }
 

@@ -214,6 +214,12 @@ static inline struct thread *leave(struct cpu *cpu, struct thread *thread)
     return thread;
 }
 
+static inline struct thread *leave_blocked(struct thread *current)
+{
+    thread_wait_recheck(current);
+    return sched_exit();
+}
+
 struct thread *kernel_syscall_general(struct thread *current)
 {
     struct cpu *cpu = arch_cpu();
@@ -222,12 +228,12 @@ struct thread *kernel_syscall_general(struct thread *current)
     if (__builtin_expect(cpu->exit_work & EXIT_TRACE, 0))
         trace_call_made(cpu, STATUS_BLOCKED);
     status_t status = run(inv);
+    if (status == STATUS_BLOCKED)
+        return leave_blocked(current);
     if (status == ERROR_NO_MEMORY && !inv->is_committed)
         status = run_without_memory(inv);
-    if (status == STATUS_BLOCKED) {
-        thread_wait_recheck(current);
-        return sched_exit();
-    }
+    if (status == STATUS_BLOCKED)
+        return leave_blocked(current);
     if (status == ERROR_RESTART)
         return leave_again(current, inv->op);
     if (status != STATUS_NO_RESULT)

@@ -100,6 +100,14 @@ static void explore(const struct model *m, uint32_t depth)
             explore(&next, depth + 1);
             memcpy(nodes, saved, sizeof(nodes));
         }
+        if (i != 0 && fresh != 0 && m->count[i] == 0) { /* as derived from it, and it then removed */
+            next = *m;
+            model_insert(&next, (int)i, fresh);
+            model_remove(&next, (int)i);
+            derivation_replace(&nodes[i], &nodes[fresh]);
+            CHECK(is_same(&next));
+            memcpy(nodes, saved, sizeof(nodes));
+        }
         if (i != 0) {
             next = *m;
             model_remove(&next, (int)i);

@@ -265,8 +265,62 @@ static void check_lag(void)
     CHECK(eevdf_pick(&queue) == nullptr);
 }
 
+/* One that comes to the running one gets its place when somebody looks: as if it had got it at once, whatever happened meanwhile. */
+static void check_unplaced(void)
+{
+    static struct eevdf_queue at_once;
+    for (uint32_t round = 0; round < 100'000; round++) {
+        start_over();
+        at_once = queue;
+        struct eevdf_entity coming[2], *others[2], runner = {.weight = 1 + random_below(9000), .request = SLICE};
+        coming[0] = (struct eevdf_entity){
+            .weight = 1 + random_below(9000), .request = SLICE, .lag = (int64_t)random_below(2 * (uint32_t)LIMIT) - LIMIT};
+        coming[1] = coming[0];
+        int64_t lags[2];
+        struct eevdf_queue *queues[2] = {&queue, &at_once};
+        for (uint32_t i = 0; i < 2; i++) {
+            struct eevdf_entity third = {.weight = 1024, .request = SLICE};
+            struct eevdf_queue *q = queues[i];
+            runner.lag = 0;
+            eevdf_begin(q, &runner);
+            eevdf_join(q, &coming[i]);
+            CHECK(q->is_unplaced);
+            if (i == 1) { /* somebody looks */
+                eevdf_join(q, &third);
+                eevdf_remove(q, &third);
+                CHECK(!q->is_unplaced);
+            }
+        }
+        uint64_t ticks = random_below(3) == 0 ? random_below(60'000'000) : random_below(100'000);
+        bool is_resumed = random_below(2) == 0, is_put_back = random_below(2) == 0;
+        for (uint32_t i = 0; i < 2; i++) {
+            struct eevdf_queue *q = queues[i];
+            (void)eevdf_charge(q, ticks);
+            const struct eevdf_running place = q->running;
+            lags[i] = eevdf_leave(q);
+            if (is_resumed) {
+                eevdf_resume(q, &place);
+                (void)eevdf_charge(q, ticks / 2);
+                if (is_put_back) {
+                    eevdf_put_back(q, &runner);
+                    eevdf_remove(q, &runner);
+                    lags[i] = runner.lag;
+                } else {
+                    lags[i] = eevdf_leave(q);
+                }
+            }
+            others[i] = eevdf_pick(q);
+            CHECK(others[i] == &coming[i] && q->running.weight == coming[i].weight && q->weight == coming[i].weight && q->only == nullptr);
+            CHECK(eevdf_ticks_left(q) <= SLICE + 1 && eevdf_ticks_left(q) + 1 >= SLICE);
+        }
+        int64_t apart = lags[0] - lags[1];
+        CHECK(apart <= 2 && apart >= -2);
+    }
+}
+
 int main(void)
 {
+    check_unplaced();
     random_history(60'000, false);
     random_history(60'000, true);
     check_shares();

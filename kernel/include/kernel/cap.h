@@ -46,8 +46,9 @@ struct audit_rate {
     uint32_t used;
 };
 
-/* What the audit log has, or is still to get, of what was done with the table; audit_lock. */
+/* What the audit log has, or is still to get, of what was done with the table. */
 struct audit_run {
+    struct spinlock lock; /* guards the rest */
     struct tess_audit_record last;
     uint64_t since_ns;
     uint32_t repeated, left_out, denials_left_out;
@@ -125,7 +126,7 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
 /* Why cspace_peek() found nothing: BAD_HANDLE or STALE_HANDLE. */
 [[nodiscard]] status_t cspace_refusal(struct cspace *cspace, handle_t handle);
 [[gnu::always_inline, nodiscard]] static inline status_t cspace_lookup_at(struct cspace *cspace, handle_t handle, bool wants_badge,
-                                                                         struct cap *out_cap)
+                                                                          struct cap *out_cap)
 {
     if (__builtin_expect(cspace_peek_at(cspace, handle, wants_badge, out_cap), true))
         return OK;
@@ -154,6 +155,9 @@ static inline bool cspace_peek(struct cspace *cspace, handle_t handle, struct ca
 [[nodiscard]] status_t cspace_remove(struct cspace *cspace, handle_t handle);
 /* Copies or moves a looked-up handle into another table (messages, cspace.copy/move). */
 [[nodiscard]] status_t cspace_transfer(struct cspace *from, handle_t handle, struct cspace *to, bool is_move, handle_t *out_handle);
+/* Moves a handle at once, when nothing is unusual: false, and nothing is changed, when cspace_transfer() is to do it, or to say why it
+ * cannot be done. Audited. */
+[[nodiscard]] bool cspace_move_quick(struct cspace *from, handle_t handle, struct cspace *to, handle_t *out_handle);
 static inline uint32_t slot_generation(const struct slot *slot)
 {
     return (uint32_t)(atomic_load_explicit(&slot->name, memory_order_relaxed) >> 32);
@@ -177,3 +181,4 @@ void derivation_init_root(struct derivation_node *root);
 void derivation_insert(struct derivation_node *parent, struct derivation_node *node);
 void derivation_insert_after(struct derivation_node *sibling, struct derivation_node *node); /* as a child of the same parent */
 void derivation_remove(struct derivation_node *node);                                        /* its children become its parent's */
+void derivation_replace(struct derivation_node *node, struct derivation_node *by);           /* one without children */

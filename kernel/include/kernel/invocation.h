@@ -23,7 +23,7 @@ struct invocation {
     struct operation *operation; /* from a ring, and it may wait: what waits instead of the thread */
     bool is_submitted;           /* from a ring: the thread may not block */
     bool is_committed;           /* had effects: must not be made again for want of memory */
-    const uint64_t *words; /* the arguments: where they are in the frame, or below; read before the thread waits or gets results */
+    const uint64_t *words;       /* the arguments: where they are in the frame, or below; read before the thread waits or gets results */
     uint64_t copied[12];
     uint64_t out[12];
 };

@@ -147,18 +147,25 @@ static inline uint64_t thread_stop_clock(struct thread *thread)
 /* Begins a wait of the current thread: the queue's lock (if any) is held, the caller links the thread and then calls this.
  * From here on the thread may run elsewhere, and even wait for something else: return STATUS_BLOCKED. Returns the wait's sequence. */
 uint64_t thread_wait_publish(struct thread *thread, struct wait_queue *queue, struct object *object, uint64_t deadline_ns);
-/* The same without a deadline, for a thread without FPU that hands over at once (sched_hand_over). Returns the counter. */
-[[gnu::always_inline]] static inline uint64_t thread_wait_publish_short(struct thread *thread, struct wait_queue *queue,
-                                                                        uint64_t *out_sequence)
+/* The last step, without a deadline, for a thread without FPU that stops at counter value `now`. */
+[[gnu::always_inline]] static inline void thread_wait_publish_at(struct thread *thread, struct wait_queue *queue, struct object *object,
+                                                                 uint64_t now, uint64_t *out_sequence)
 {
     uint64_t sequence = (atomic_load_explicit(&thread->wait_word, memory_order_relaxed) >> 8) + 1;
     thread->wait_queue = queue;
-    thread->wait_object = nullptr;
+    thread->wait_object = object;
     thread->wait_deadline_ns = DEADLINE_INFINITE;
-    uint64_t now = thread_stop_clock(thread);
+    thread->cpu_time += now - thread->run_start;
     atomic_store_explicit(&thread->is_running, false, memory_order_relaxed);
     *out_sequence = sequence;
     atomic_store_explicit(&thread->wait_word, sequence << 8 | WAIT_BLOCKED, memory_order_release);
+}
+/* The same for one that hands over at once (sched_hand_over). Returns the counter. */
+[[gnu::always_inline]] static inline uint64_t thread_wait_publish_short(struct thread *thread, struct wait_queue *queue,
+                                                                        uint64_t *out_sequence)
+{
+    uint64_t now = arch_counter();
+    thread_wait_publish_at(thread, queue, nullptr, now, out_sequence);
     return now;
 }
 /* After publishing, with no lock held: notices a kill or interrupt that came just before. */

@@ -25,3 +25,8 @@ bool timer_cancel(struct timer *timer);
 void timer_move_all(uint32_t from, uint32_t to); /* cpu_lease.c */
 void timer_expire(void);                         /* irq_timer */
 void timer_program(void);                        /* at kernel exit: next deadline or slice end */
+/* It would change nothing. Peeks, as it does. */
+static inline bool timer_is_programmed(const struct timer_queue *queue) NO_THREAD_SAFETY
+{
+    return queue->timers.root == nullptr && queue->slice_end_ns == queue->programmed_ns;
+}
