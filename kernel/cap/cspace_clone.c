@@ -75,9 +75,16 @@ static void slot_step(struct cspace *clone, uint32_t index, struct slot *from, c
     atomic_store_explicit(&to->name, empty, memory_order_relaxed);
     /* It is counted as used before anybody can empty it; empty, it goes to the free list as an emptied one does. */
     spinlock_acquire(&clone->lock);
-    clone->used_count++;
+    if (is_full) {
+        clone->used_count++;
+    } else if (slot_generation(to) != 0) {
+        to->node.child = (struct derivation_node *)clone->free;
+        clone->free = to;
+    }
     spinlock_release(&clone->lock);
-    if (!is_full || !slot_clone(to, from, name, choose, context)) {
+    if (!is_full)
+        return;
+    if (!slot_clone(to, from, name, choose, context)) {
         slot_give_back(to);
         return;
     }

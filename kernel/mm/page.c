@@ -139,10 +139,12 @@ bool page_is_ram(paddr_t address, uint64_t size)
 void page_zero(void *page)
 {
     uint64_t *word = page;
-    for (uint32_t i = 0; i < PAGE_SIZE / 8; i += 16) {
+    constexpr uint32_t AT_ONCE = 64;
+    for (uint32_t i = 0; i < PAGE_SIZE / 8; i += AT_ONCE) {
         uint64_t *w = word + i;
-        w[0] = 0, w[1] = 0, w[2] = 0, w[3] = 0, w[4] = 0, w[5] = 0, w[6] = 0, w[7] = 0;
-        w[8] = 0, w[9] = 0, w[10] = 0, w[11] = 0, w[12] = 0, w[13] = 0, w[14] = 0, w[15] = 0;
+#pragma clang loop unroll(full)
+        for (uint32_t j = 0; j < AT_ONCE; j++)
+            w[j] = 0;
         /* Keeps the compiler from turning the loop into a call of memset, which would be slower for a whole page. */
         __asm__ volatile("" : : "r"(w) : "memory");
     }

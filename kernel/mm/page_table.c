@@ -102,11 +102,11 @@ void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, u
     }
 }
 
-/* Removes the leaves of [va, stop), which lie in one table of level 0; how many there were. */
-static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop)
+/* Removes the leaves of [va, stop), which lie in one table of level 0 that has `count` of them; how many there were. */
+static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop, uint32_t count)
 {
     uint32_t removed = 0;
-    for (; va < stop; va += PAGE_SIZE, entry++)
+    for (; va < stop && removed != count; va += PAGE_SIZE, entry++)
         if (arch_pte_is_present(*entry)) {
             atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
             removed++;
@@ -114,11 +114,11 @@ static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop)
     return removed;
 }
 
-/* `entry` of a table of this level, for va, is empty: the address of the next one that is not, or of the table's end. */
-static vaddr_t next_present(const uint64_t *entry, vaddr_t va, uint32_t level)
+/* `entry` of a table of this level, for va, is empty: the address of the next one that is not, of the table's end, or beyond `end`. */
+static vaddr_t next_present(const uint64_t *entry, vaddr_t va, vaddr_t end, uint32_t level)
 {
     vaddr_t at = (va & ~(level_size(level) - 1)) + level_size(level);
-    while ((at & (level_size(level + 1) - 1)) != 0 && !arch_pte_is_present(*++entry))
+    while (at < end && (at & (level_size(level + 1) - 1)) != 0 && !arch_pte_is_present(*++entry))
         at += level_size(level);
     return at;
 }
@@ -137,9 +137,9 @@ bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tab
         }
         vaddr_t stop = min_u64(end, (va & ~(level_size(level + 1) - 1)) + level_size(level + 1));
         if (level > 0) {
-            stop = min_u64(end, next_present(path[level], va, level)); /* nothing is mapped by this entry */
+            stop = min_u64(end, next_present(path[level], va, end, level)); /* nothing is mapped by this entry */
         } else {
-            uint32_t removed = leaves_remove(path[0], va, stop);
+            uint32_t removed = leaves_remove(path[0], va, stop, page_of(table)->slab_free);
             page_of(table)->slab_free -= (uint16_t)removed;
             any |= removed != 0;
         }
@@ -170,7 +170,7 @@ vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end)
         }
         if (level == 0)
             return va;
-        va = next_present(entry_in(table, va, level), va, level);
+        va = next_present(entry_in(table, va, level), va, end, level);
     }
     return end;
 }
@@ -213,12 +213,29 @@ static bool protect_leaves(uint64_t *entry, const uint64_t *stop, uint32_t prot)
     return any;
 }
 
+static bool write_protect_leaves(uint64_t *entry, const uint64_t *stop)
+{
+    uint64_t any = 0;
+    for (; entry < stop; entry++) {
+        uint64_t old = *entry, changed = arch_pte_read_only(old);
+        if (!arch_pte_is_present(old))
+            continue;
+        atomic_store_explicit((_Atomic uint64_t *)entry, changed, memory_order_release);
+        any |= old ^ changed;
+    }
+    return any != 0;
+}
+
+constexpr uint32_t PROT_AS_IT_IS = 0; /* but for writing */
+
 static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, uint32_t prot)
 {
     bool any = false;
     uint64_t *entries = phys_to_virt(table);
-    if (level == 0)
-        return protect_leaves(&entries[entry_index(start, 0)], &entries[entry_index(end - 1, 0) + 1], prot);
+    if (level == 0) {
+        uint64_t *entry = &entries[entry_index(start, 0)], *stop = &entries[entry_index(end - 1, 0) + 1];
+        return prot == PROT_AS_IT_IS ? write_protect_leaves(entry, stop) : protect_leaves(entry, stop, prot);
+    }
     uint64_t step = level_size(level);
     for (vaddr_t va = start; va < end;) {
         vaddr_t next = (va & ~(step - 1)) + step;
@@ -233,7 +250,15 @@ static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t 
 
 bool page_table_protect(paddr_t root, vaddr_t start, vaddr_t end, uint32_t prot)
 {
-    return protect_level(root, ARCH_PT_LEVELS - 1, start, end, prot);
+    if (end - start > PAGE_SIZE)
+        return protect_level(root, ARCH_PT_LEVELS - 1, start, end, prot);
+    uint64_t *entry = leaf_entry(root, start);
+    return entry != nullptr && protect_leaves(entry, entry + 1, prot);
+}
+
+bool page_table_write_protect(paddr_t root, vaddr_t start, vaddr_t end)
+{
+    return protect_level(root, ARCH_PT_LEVELS - 1, start, end, PROT_AS_IT_IS);
 }
 
 bool page_table_lookup(paddr_t root, vaddr_t va, paddr_t *out_pa, uint32_t *out_prot)

@@ -195,7 +195,7 @@ void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64
         if (what == WITHDRAW_ALL)
             region_remove_translations(vspace, start, end);
         else if ((region->prot & PROT_WRITE) &&
-                 page_table_protect(vspace->root, start, end, (region->prot & ~(uint32_t)PROT_WRITE) | PROT_USER))
+                 page_table_write_protect(vspace->root, start, end))
             tlb_shootdown(vspace, start, to - from);
     }
 }

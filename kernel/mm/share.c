@@ -32,14 +32,7 @@ static status_t page_take(struct memory *memory, paddr_t *out_page)
     return OK;
 }
 
-void memory_page_release(struct memory *memory, paddr_t page)
-{
-    struct page *frame = page_of(page);
-    /* Acquire: what the other holders read is read before the page is another's. */
-    if (atomic_load_explicit(&frame->holders, memory_order_acquire) == 1 ||
-        atomic_fetch_sub_explicit(&frame->holders, 1, memory_order_acq_rel) == 1)
-        untyped_page_free(memory->object.untyped, OBJECT_MEMORY, page);
-}
+void memory_page_free(struct memory *memory, paddr_t page) { untyped_page_free(memory->object.untyped, OBJECT_MEMORY, page); }
 
 status_t memory_page_writable_locked(struct memory *memory, uint64_t index, paddr_t *out_page)
 {
@@ -231,13 +224,14 @@ static uint64_t clone_share(struct memory *clone, paddr_t *to, const paddr_t *fr
 {
     uint64_t shared = 0, i = 0;
     for (; i < count; i++) {
-        if (from[i] == 0)
+        paddr_t page = from[i];
+        if (page == 0)
             continue;
-        struct page *frame = page_of(from[i]);
+        struct page *frame = page_of(page);
         if (frame->pin_count != 0)
             break;
         atomic_fetch_add_explicit(&frame->holders, 1, memory_order_relaxed);
-        to[i] = from[i];
+        to[i] = page;
         shared++;
     }
     if (shared != 0)

@@ -53,15 +53,23 @@ void untyped_uncharge(struct untyped *untyped, uint64_t count_pages)
     spinlock_release(&untyped->lock);
 }
 
-status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
+/* Not cleared. */
+static status_t page_take(struct untyped *untyped, enum object_type type, paddr_t *out_page)
 {
     status_t status = page_cache_alloc(untyped, out_page);
     if (status != OK)
         return status;
-    page_zero(phys_to_virt(*out_page));
     object_pages_add(type, 1);
     trace_page_alloc(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
     return OK;
+}
+
+status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
+{
+    status_t status = page_take(untyped, type, out_page);
+    if (status == OK)
+        page_zero(phys_to_virt(*out_page));
+    return status;
 }
 
 void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
@@ -96,7 +104,7 @@ void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_
     spinlock_acquire(&untyped->lock);
     if (list_is_empty(&untyped->slabs[class])) {
         spinlock_release(&untyped->lock);
-        if (untyped_page_alloc(untyped, OBJECT_UNTYPED, &address) != OK)
+        if (page_take(untyped, OBJECT_UNTYPED, &address) != OK) /* each cell is cleared when it is given out */
             return nullptr;
         struct page *fresh = page_of(address);
         uint8_t *base = phys_to_virt(address);

@@ -77,8 +77,16 @@ static inline bool memory_page_is_shared_locked(const struct memory *memory, pad
 [[nodiscard]] status_t memory_unshare(struct memory *memory, uint64_t index);
 /* The same under the lock, for a page that is there and has no translations left. */
 [[nodiscard]] status_t memory_break_locked(struct memory *memory, uint64_t index, paddr_t *out_page) REQUIRES(&memory->lock);
+void memory_page_free(struct memory *memory, paddr_t page);
 /* Gives up a page that was taken out of its place. */
-void memory_page_release(struct memory *memory, paddr_t page);
+static inline void memory_page_release(struct memory *memory, paddr_t page)
+{
+    struct page *frame = page_of(page);
+    /* Acquire: what the other holders read is read before the page is another's. */
+    if (atomic_load_explicit(&frame->holders, memory_order_acquire) == 1 ||
+        atomic_fetch_sub_explicit(&frame->holders, 1, memory_order_acq_rel) == 1)
+        memory_page_free(memory, page);
+}
 /* There and the memory's own. */
 [[nodiscard]] status_t memory_commit_page(struct memory *memory, uint64_t index);
 /* Commits [first, first + count); they stay as they are until memory_unpin with the same range. */

@@ -20,6 +20,8 @@ vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end);
 void page_table_free_list(struct untyped *untyped, paddr_t tables);
 /* Changes the protection of present entries; true when any was. */
 bool page_table_protect(paddr_t root, vaddr_t start, vaddr_t end, uint32_t prot);
+/* Takes the right to write away; true when any entry had it. */
+bool page_table_write_protect(paddr_t root, vaddr_t start, vaddr_t end);
 /* The leaf for va; false when not mapped. */
 bool page_table_lookup(paddr_t root, vaddr_t va, paddr_t *out_pa, uint32_t *out_prot);
 /* Frees all tables of the user half and the root itself. */

@@ -174,6 +174,7 @@ void arch_fpu_sanitize(void *area); /* whatever it holds, arch_fpu_restore() tak
  *   bool     arch_pte_is_present(uint64_t e), arch_pte_is_leaf(uint64_t e, uint32_t level);
  *   paddr_t  arch_pte_address(uint64_t e);
  *   uint32_t arch_pte_prot(uint64_t e);            PROT_* of a leaf
+ *   uint64_t arch_pte_read_only(uint64_t e);       a leaf without PROT_WRITE
  * Accessed and dirty bits are set in new leaves (no hardware update needed). Kernel leaves (no PROT_USER) are global.
  * x86_64 may lack 1 GiB pages: arch_has_page_level(2) says so. */
 enum : uint32_t {

@@ -74,6 +74,8 @@ static inline bool arch_pte_is_present(uint64_t e) { return e & A64_PTE_VALID; }
 static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level) { return level == 0 || !(e & A64_PTE_TABLE_OR_PAGE); }
 static inline paddr_t arch_pte_address(uint64_t e) { return e & A64_PTE_ADDRESS_MASK; }
 
+static inline uint64_t arch_pte_read_only(uint64_t e) { return e | A64_PTE_READ_ONLY; }
+
 static inline uint32_t arch_pte_prot(uint64_t e)
 {
     bool is_user = e & A64_PTE_USER;

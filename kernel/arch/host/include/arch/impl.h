@@ -22,4 +22,5 @@ static inline uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, [[maybe_unused]]
 static inline bool arch_pte_is_present(uint64_t entry) { return entry & HOST_PTE_PRESENT; }
 static inline bool arch_pte_is_leaf(uint64_t entry, [[maybe_unused]] uint32_t level) { return entry & HOST_PTE_LEAF; }
 static inline paddr_t arch_pte_address(uint64_t entry) { return entry & ~(PAGE_SIZE - 1); }
+static inline uint64_t arch_pte_read_only(uint64_t entry) { return entry & ~((uint64_t)PROT_WRITE << HOST_PTE_PROT_SHIFT); }
 static inline uint32_t arch_pte_prot(uint64_t entry) { return entry >> HOST_PTE_PROT_SHIFT & 31; }

@@ -60,6 +60,8 @@ static inline bool arch_pte_is_leaf(uint64_t e, uint32_t level)
 
 static inline paddr_t arch_pte_address(uint64_t e) { return (e >> 10 & RV_PTE_PPN_MASK) << 12; }
 
+static inline uint64_t arch_pte_read_only(uint64_t e) { return e & ~(uint64_t)RV_PTE_W; }
+
 static inline uint32_t arch_pte_prot(uint64_t e)
 {
     uint32_t prot = (e & RV_PTE_R) != 0 ? PROT_READ : 0;

@@ -60,6 +60,8 @@ static inline bool arch_pte_is_leaf(uint64_t entry, uint32_t level)
 
 static inline paddr_t arch_pte_address(uint64_t entry) { return entry & X86_PTE_ADDRESS; }
 
+static inline uint64_t arch_pte_read_only(uint64_t entry) { return entry & ~X86_PTE_WRITE; }
+
 static inline uint32_t arch_pte_prot(uint64_t entry)
 {
     uint32_t prot = PROT_READ;
