@@ -186,10 +186,10 @@ status_t memory_create_fixed(struct untyped *untyped, enum memory_kind kind, pad
 }
 
 /* The lowest level of a tree, some places at a time. Only parts that held something count, so that the next round gets further. */
-static bool free_leaves(struct memory *memory, paddr_t *places, uint32_t *budget)
+static bool free_leaves(struct memory *memory, paddr_t *places, uint32_t *budget) NO_THREAD_SAFETY /* nobody else sees it any more */
 {
     constexpr uint32_t PART = 16;
-    for (uint32_t part = 0; part < 512; part += PART) {
+    for (uint32_t part = 0; part < 512 && memory->committed_pages != 0; part += PART) {
         paddr_t *place = &places[part], *end = place + PART;
         paddr_t any = 0;
         for (uint32_t i = 0; i < PART; i++)
@@ -203,6 +203,7 @@ static bool free_leaves(struct memory *memory, paddr_t *places, uint32_t *budget
             if (page == 0)
                 continue;
             *place = 0;
+            memory->committed_pages--;
             memory_page_release(memory, page);
         }
         *budget -= PART;

@@ -220,7 +220,7 @@ static bool write_protect_leaves(uint64_t *entry, const uint64_t *stop)
         uint64_t old = *entry, changed = arch_pte_read_only(old);
         if (!arch_pte_is_present(old))
             continue;
-        atomic_store_explicit((_Atomic uint64_t *)entry, changed, memory_order_release);
+        atomic_store_explicit((_Atomic uint64_t *)entry, changed, memory_order_relaxed);
         any |= old ^ changed;
     }
     return any != 0;

@@ -222,12 +222,13 @@ static paddr_t *clone_places(struct memory *clone, uint64_t index, uint64_t *out
 /* Shares pages up to the first pinned one; how many places that are. */
 static uint64_t clone_share(struct memory *clone, paddr_t *to, const paddr_t *from, uint64_t count) NO_THREAD_SAFETY
 {
-    uint64_t shared = 0, i = 0;
+    uint64_t shared = 0, i = 0, first_frame = page_array_first;
+    struct page *frames = page_array;
     for (; i < count; i++) {
         paddr_t page = from[i];
         if (page == 0)
             continue;
-        struct page *frame = page_of(page);
+        struct page *frame = &frames[(page >> PAGE_SHIFT) - first_frame];
         if (frame->pin_count != 0)
             break;
         atomic_fetch_add_explicit(&frame->holders, 1, memory_order_relaxed);

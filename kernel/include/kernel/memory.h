@@ -82,10 +82,11 @@ void memory_page_free(struct memory *memory, paddr_t page);
 static inline void memory_page_release(struct memory *memory, paddr_t page)
 {
     struct page *frame = page_of(page);
-    /* Acquire: what the other holders read is read before the page is another's. */
-    if (atomic_load_explicit(&frame->holders, memory_order_acquire) == 1 ||
-        atomic_fetch_sub_explicit(&frame->holders, 1, memory_order_acq_rel) == 1)
-        memory_page_free(memory, page);
+    if (atomic_load_explicit(&frame->holders, memory_order_relaxed) != 1 &&
+        atomic_fetch_sub_explicit(&frame->holders, 1, memory_order_release) != 1)
+        return;
+    atomic_thread_fence(memory_order_acquire); /* what the other holders read is read before the page is another's */
+    memory_page_free(memory, page);
 }
 /* There and the memory's own. */
 [[nodiscard]] status_t memory_commit_page(struct memory *memory, uint64_t index);
