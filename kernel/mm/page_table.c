@@ -123,7 +123,7 @@ static vaddr_t next_present(const uint64_t *entry, vaddr_t va, vaddr_t end, uint
     return at;
 }
 
-bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
+[[clang::noinline]] static bool unmap_generally(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
 {
     bool any = false;
     for (vaddr_t va = start; va < end;) {
@@ -157,6 +157,32 @@ bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tab
     return any;
 }
 
+static uint64_t *leaf_entry(paddr_t root, vaddr_t va)
+{
+    paddr_t table = root;
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
+        uint64_t entry = ((uint64_t *)phys_to_virt(table))[entry_index(va, level)];
+        if (!arch_pte_is_present(entry) || arch_pte_is_leaf(entry, level))
+            return nullptr;
+        table = arch_pte_address(entry);
+    }
+    uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, 0);
+    return arch_pte_is_present(*entry) ? entry : nullptr;
+}
+
+bool page_table_unmap(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
+{
+    uint64_t *entry = end - start == PAGE_SIZE ? leaf_entry(root, start) : nullptr;
+    if (entry == nullptr)
+        return unmap_generally(root, start, end, out_tables);
+    paddr_t table = virt_to_phys(entry) & ~(PAGE_SIZE - 1);
+    if (page_of(table)->slab_free == 1)
+        return unmap_generally(root, start, end, out_tables); /* the table goes too */
+    atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
+    page_of(table)->slab_free--;
+    return true;
+}
+
 vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end)
 {
     for (vaddr_t va = start; va < end;) {
@@ -182,19 +208,6 @@ void page_table_free_list(struct untyped *untyped, paddr_t tables)
         untyped_page_free(untyped, OBJECT_VSPACE, tables);
         tables = next;
     }
-}
-
-static uint64_t *leaf_entry(paddr_t root, vaddr_t va)
-{
-    paddr_t table = root;
-    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
-        uint64_t entry = ((uint64_t *)phys_to_virt(table))[entry_index(va, level)];
-        if (!arch_pte_is_present(entry) || arch_pte_is_leaf(entry, level))
-            return nullptr;
-        table = arch_pte_address(entry);
-    }
-    uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, 0);
-    return arch_pte_is_present(*entry) ? entry : nullptr;
 }
 
 static bool protect_leaves(uint64_t *entry, const uint64_t *stop, uint32_t prot)

@@ -194,8 +194,7 @@ void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64
         vaddr_t end = start + ((to - from) << PAGE_SHIFT);
         if (what == WITHDRAW_ALL)
             region_remove_translations(vspace, start, end);
-        else if ((region->prot & PROT_WRITE) &&
-                 page_table_write_protect(vspace->root, start, end))
+        else if ((region->prot & PROT_WRITE) && page_table_write_protect(vspace->root, start, end))
             tlb_shootdown(vspace, start, to - from);
     }
 }
