@@ -7,7 +7,9 @@
  */
 #include <kernel/eevdf.h>
 #include <kernel/sched/eevdf.c>
+#define insert tree_insert_any /* both have a function of this name */
 #include <lib/core/src/tree.c>
+#undef insert
 #include <proof.h>
 
 #ifndef COUNT
