@@ -8,6 +8,7 @@
 #include <kernel/cpu_lease.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
+#include <kernel/pager.h>
 #include <kernel/process.h>
 #include <kernel/sched_budget.h>
 #include <kernel/trace_events.h>
@@ -25,7 +26,7 @@ const struct object_class *object_classes[32] = {
     [OBJECT_EVENT] = &event_class,       [OBJECT_INTERRUPT] = &interrupt_class,
     [OBJECT_DMA] = &dma_class,           [OBJECT_CELL] = &cell_class,
     [OBJECT_REPLY] = &reply_class,       [OBJECT_CPU_LEASE] = &cpu_lease_class,
-    [OBJECT_SCHED] = &sched_class,
+    [OBJECT_SCHED] = &sched_class,       [OBJECT_PAGER] = &pager_class,
 };
 
 void object_count_add(enum object_type type, int64_t count)

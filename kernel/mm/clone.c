@@ -94,7 +94,7 @@ status_t memory_clone(struct invocation *inv, struct memory *self, const struct 
     uint64_t end;
     if (((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) || end > peek(self->size_pages) << PAGE_SHIFT)
         return ERROR_BAD_ARGUMENT;
-    if (self->kind == MEMORY_KIND_DEVICE)
+    if (self->kind == MEMORY_KIND_DEVICE || self->is_paged)
         return ERROR_UNSUPPORTED;
     struct clone_work *work;
     struct untyped *payer = (struct untyped *)untyped->object;
@@ -119,7 +119,7 @@ static uint32_t inherit_of(const struct region *region)
         return INHERIT_SHARE;
     if (region->inherit != INHERIT_DEFAULT)
         return region->inherit;
-    return region->memory->kind == MEMORY_KIND_ANONYMOUS ? INHERIT_COPY : INHERIT_SHARE;
+    return region->memory->kind == MEMORY_KIND_ANONYMOUS && !region->memory->is_paged ? INHERIT_COPY : INHERIT_SHARE;
 }
 
 /* The lowest address at which the vspace shows the memory in a region that is copied. Its lock is held. */

@@ -1,6 +1,7 @@
 /* Filling page tables on demand, and emptying memory that is mapped. */
 #include <arch/arch.h>
 #include <kernel/page_table.h>
+#include <kernel/pager.h>
 #include <kernel/region.h>
 #include <kernel/untyped.h>
 
@@ -11,7 +12,12 @@
 {
     if (memory_is_sealed_locked(memory, index))
         return ERROR_RESTART;
-    status_t status = memory_page_locked(memory, index, true, out_page);
+    status_t status = memory_page_locked(memory, index, !memory->is_paged, out_page);
+    if (memory->is_paged) {
+        if (status == OK)
+            pager_page_used_locked(memory, *out_page, access, prot);
+        return status == ERROR_NOT_FOUND ? ERROR_NOT_PRESENT : status;
+    }
     if (memory->kind == MEMORY_KIND_DEVICE)
         *prot |= PROT_DEVICE;
     if (status != OK || !memory_page_is_shared_locked(memory, *out_page))
@@ -65,6 +71,8 @@ static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, s
             page = vspace->scratch;
             if (status == OK)
                 status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+        } else {
+            status = ERROR_PEER_DIED;
         }
         if (status == ERROR_ALREADY)
             status = refresh(vspace, va, page, access, prot);
@@ -93,11 +101,11 @@ status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access)
 constexpr uint32_t TAKEN_MAX = 16;
 
 /* Takes the next pages that are there out of the memory, so that no fault can map them again. BUSY when one is pinned. */
-static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, paddr_t pages[TAKEN_MAX], uint32_t *out_held)
+static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, paddr_t pages[TAKEN_MAX], uint32_t *out_held, uint64_t *kept)
 {
     status_t status = OK;
     spinlock_acquire(&memory->lock);
-    while (*at < end && *out_held < TAKEN_MAX) {
+    for (uint32_t looks = 0; looks < 4 * TAKEN_MAX && *at < end && *out_held < TAKEN_MAX; looks++) {
         uint64_t missing = memory_pages_missing_locked(memory, *at);
         if (missing != 0) {
             *at += min_u64(missing, end - *at);
@@ -108,6 +116,11 @@ static status_t take_out(struct memory *memory, uint64_t *at, uint64_t end, padd
         if (page_of(page)->pin_count != 0) {
             status = ERROR_BUSY;
             break;
+        }
+        if (kept != nullptr && page_of(page)->is_dirty) {
+            (*kept)++;
+            (*at)++;
+            continue;
         }
         pages[(*out_held)++] = page;
         memory_page_forget_locked(memory, *at);
@@ -136,7 +149,7 @@ bool memory_has_pins(struct memory *memory, uint64_t first, uint64_t count)
     return found;
 }
 
-status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
+status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count, uint64_t *out_kept)
 {
     if (memory_has_pins(memory, first, count))
         return ERROR_BUSY;
@@ -145,7 +158,7 @@ status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count)
         paddr_t pages[TAKEN_MAX];
         uint32_t held = 0;
         uint64_t begin = at;
-        status = take_out(memory, &at, first + count, pages, &held);
+        status = take_out(memory, &at, first + count, pages, &held, out_kept);
         if (held != 0)
             region_withdraw(memory, begin, at - begin, WITHDRAW_ALL);
         for (uint32_t i = 0; i < held; i++)

@@ -7,13 +7,13 @@
 #include <kernel/futex.h>
 #include <kernel/page.h>
 #include <kernel/page_cache.h>
+#include <kernel/pager.h>
 #include <kernel/process.h>
 #include <kernel/trace.h>
 #include <kernel/untyped.h>
 #include <kernel/vspace.h>
 #include <tess/string.h>
 
-constexpr uint64_t MEMORY_PAGES_MAX = (1ull << 40) >> PAGE_SHIFT;
 constexpr uint64_t COPY_MAX = 1 << 20;
 
 /* The place that holds the address of page `index`; nullptr when a node is missing (and could not be or was not allocated). */
@@ -242,6 +242,7 @@ static void memory_kill(struct object *object)
     if (((struct memory *)object)->is_traced)
         trace_memory_gone((struct memory *)object);
     vspace_orphan_regions((struct memory *)object);
+    pager_memory_gone((struct memory *)object);
     futex_memory_gone((struct memory *)object);
 }
 
@@ -285,7 +286,8 @@ status_t memory_info(struct invocation *inv, struct memory *self, uint64_t *out_
     *out_size_bytes = self->size_pages << PAGE_SHIFT;
     *out_committed_pages = self->committed_pages;
     spinlock_release(&self->lock);
-    *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS : self->is_resizable ? MEMORY_RESIZABLE : 0;
+    *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS
+                                               : (self->is_resizable ? MEMORY_RESIZABLE : 0) | (self->is_paged ? MEMORY_PAGED : 0);
     *out_is_device = self->kind == MEMORY_KIND_DEVICE;
     return OK;
 }
@@ -331,6 +333,8 @@ static status_t copy(struct invocation *inv, struct memory *self, uint64_t offse
             } else {
                 memcpy(bounce, data, part);
             }
+        } else if (status == ERROR_NOT_FOUND && self->is_paged) {
+            status = ERROR_NOT_PRESENT;
         } else if (status == ERROR_NOT_FOUND) {
             memset(bounce, 0, part);
             status = OK;
@@ -368,7 +372,7 @@ status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t off
     (void)inv;
     if (!is_page_range_inside(self, offset, size))
         return ERROR_BAD_ARGUMENT;
-    if (self->kind != MEMORY_KIND_ANONYMOUS)
+    if (self->kind != MEMORY_KIND_ANONYMOUS || self->is_paged)
         return self->kind == MEMORY_KIND_RUN ? OK : ERROR_UNSUPPORTED;
     uint64_t first = offset >> PAGE_SHIFT, last = (offset + size) >> PAGE_SHIFT;
     for (uint64_t i = first; i < last; i++) {
@@ -386,9 +390,9 @@ status_t memory_decommit(struct invocation *inv, struct memory *self, uint64_t o
     (void)inv;
     if (!is_page_range_inside(self, offset, size))
         return ERROR_BAD_ARGUMENT;
-    if (self->kind != MEMORY_KIND_ANONYMOUS)
+    if (self->kind != MEMORY_KIND_ANONYMOUS || self->is_paged)
         return ERROR_UNSUPPORTED;
-    return vspace_decommit(self, offset >> PAGE_SHIFT, size >> PAGE_SHIFT);
+    return vspace_decommit(self, offset >> PAGE_SHIFT, size >> PAGE_SHIFT, nullptr);
 }
 
 /* A tree of one level more, with what is there at its beginning. */
@@ -426,7 +430,7 @@ static status_t shrink(struct memory *memory, uint64_t old, uint64_t pages)
         peekable_set(memory->size_pages, pages);
         spinlock_release(&memory->lock);
     }
-    return is_pinned ? ERROR_BUSY : vspace_decommit(memory, pages, old - pages);
+    return is_pinned ? ERROR_BUSY : vspace_decommit(memory, pages, old - pages, nullptr);
 }
 
 status_t memory_resize(struct invocation *inv, struct memory *self, uint64_t size_bytes)
@@ -453,6 +457,8 @@ status_t memory_resize(struct invocation *inv, struct memory *self, uint64_t siz
     self->is_shrinking = false;
     self->pinned_below = self->size_pages;
     spinlock_release(&self->lock);
+    if (self->is_paged)
+        pager_wake(self, pages, old - pages);
     return status;
 }
 

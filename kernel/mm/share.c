@@ -38,7 +38,11 @@ status_t memory_page_writable_locked(struct memory *memory, uint64_t index, padd
 {
     if (memory_is_sealed_locked(memory, index))
         return ERROR_RESTART;
-    status_t status = memory_page_locked(memory, index, true, out_page);
+    status_t status = memory_page_locked(memory, index, !memory->is_paged, out_page);
+    if (memory->is_paged && status == OK)
+        page_of(*out_page)->is_dirty = true;
+    if (memory->is_paged && status == ERROR_NOT_FOUND)
+        status = ERROR_NOT_PRESENT;
     return status == OK && memory_page_is_shared_locked(memory, *out_page) ? ERROR_RESTART : status;
 }
 
@@ -164,7 +168,7 @@ status_t memory_pin(struct memory *memory, uint64_t first, uint64_t count)
 {
     if (memory->kind == MEMORY_KIND_RUN)
         return OK;
-    if (memory->kind != MEMORY_KIND_ANONYMOUS)
+    if (memory->kind != MEMORY_KIND_ANONYMOUS || memory->is_paged)
         return ERROR_BAD_ARGUMENT;
     for (uint64_t i = 0; i < count; i++) {
         status_t status = pin_page(memory, first + i, true);

@@ -94,7 +94,8 @@ static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32
 }
 
 /* `region` and the next ones of [*at, end), whose edges are those of regions; moves *at on. False when there are no more. */
-static bool unmap_some(struct vspace *vspace, struct region *region, vaddr_t *at, vaddr_t end) REQUIRES(&vspace->lock)
+[[gnu::always_inline]] static inline bool unmap_some(struct vspace *vspace, struct region *region, vaddr_t *at, vaddr_t end)
+    REQUIRES(&vspace->lock)
 {
     constexpr uint32_t AT_ONCE = 8;
     struct region *dead = nullptr; /* chained through tree_node.left */
@@ -371,7 +372,7 @@ status_t vspace_map(struct invocation *inv, struct vspace *self, const struct ca
     if (object->kind == MEMORY_KIND_DEVICE)
         max_prot &= ~(uint32_t)PROT_EXEC;
     uint32_t inherit = (flags & MAP_INHERIT_DROP) / MAP_INHERIT_SHARE;
-    if (inherit == INHERIT_COPY && object->kind == MEMORY_KIND_DEVICE)
+    if (inherit == INHERIT_COPY && (object->kind == MEMORY_KIND_DEVICE || object->is_paged))
         return ERROR_BAD_ARGUMENT;
     if ((prot & ~max_prot) != 0)
         return audit_denied(inv->cspace, &object->object, inv->op, memory->rights);
@@ -440,8 +441,10 @@ static status_t change_check(const struct region *region, const struct range_cha
 {
     if (!change->is_inherit)
         return (change->prot & ~region->max_prot) != 0 ? ERROR_MISSING_RIGHT : OK;
-    return change->inherit == INHERIT_COPY && region->memory != nullptr && region->memory->kind == MEMORY_KIND_DEVICE ? ERROR_UNSUPPORTED
-                                                                                                                      : OK;
+    return change->inherit == INHERIT_COPY && region->memory != nullptr &&
+                   (region->memory->kind == MEMORY_KIND_DEVICE || region->memory->is_paged)
+               ? ERROR_UNSUPPORTED
+               : OK;
 }
 
 /* Looks at all regions of the range, or changes them; NOT_FOUND when there is a hole. The lock is dropped now and then: what others map

@@ -7,6 +7,7 @@
 #include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
 #include <kernel/invocation.h>
+#include <kernel/pager.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/sched_budget.h>
@@ -320,6 +321,10 @@ static bool admit_budgeted(struct cpu *cpu, struct thread *thread, bool was_runn
         return false;
     if ((pending & (THREAD_PENDING_EVENT | THREAD_PENDING_KILL)) == THREAD_PENDING_EVENT) {
         handler_finish(thread);
+        return admit(cpu, thread, was_running);
+    }
+    if ((pending & (THREAD_PENDING_FAULT | THREAD_PENDING_KILL)) == THREAD_PENDING_FAULT) {
+        pager_wait_finish(thread);
         return admit(cpu, thread, was_running);
     }
     if (!(pending & (THREAD_PENDING_KILL | THREAD_PENDING_SUSPEND))) {

@@ -7,6 +7,7 @@
 #include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
 #include <kernel/ipc.h>
+#include <kernel/pager.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/sched_budget.h>
@@ -225,7 +226,7 @@ void wait_queue_end(struct wait_queue *queue, status_t status)
     uint64_t word;
     do {
         word = atomic_load_explicit(&thread->wait_word, memory_order_acquire);
-        if ((word & 0xFF) != WAIT_BLOCKED || thread->is_in_event || upcall_is_masked(thread))
+        if ((word & 0xFF) != WAIT_BLOCKED || thread->is_in_event || pager_wait_is_masked(thread) || upcall_is_masked(thread))
             return false;
     } while (!thread_wait_claim(thread, word >> 8));
     if (thread->upcall == nullptr) /* with a frame it stays pending until it is consumed */

@@ -11,6 +11,7 @@
 #include <kernel/handler.h>
 #include <kernel/invocation.h>
 #include <kernel/ipc.h>
+#include <kernel/pager.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/trace_events.h>
@@ -280,11 +281,26 @@ static void fault_unresolved(struct thread *current, const struct fault *fault)
 [[clang::noinline]] static void fault_refused(struct thread *current, const struct fault *fault, status_t status)
 {
     struct fault end = *fault;
-    if (status == ERROR_NO_MEMORY)
+    if (status == ERROR_NO_MEMORY) {
         end.kind = FAULT_NO_MEMORY;
-    else if (vspace_is_guard(current->process->vspace, fault->address))
+    } else if (status != ERROR_BAD_ADDRESS) {
+        end.kind = FAULT_PAGER;
+        end.code = (uint64_t)(int64_t)status;
+    } else if (vspace_is_guard(current->process->vspace, fault->address)) {
         end.kind = FAULT_GUARD;
+    }
     fault_unresolved(current, &end);
+}
+
+/* A pager has the page. */
+[[clang::noinline]] static struct thread *fault_paged(struct thread *current, const struct fault *fault, uint32_t access)
+{
+    status_t status = pager_wait(current, fault->address, access);
+    if (status == STATUS_BLOCKED)
+        thread_wait_recheck(current);
+    else if (status != OK)
+        fault_refused(current, fault, status);
+    return sched_exit();
 }
 
 [[clang::noinline]] static struct thread *fault_without_memory(struct thread *current, const struct fault *fault, uint32_t access)
@@ -293,7 +309,7 @@ static void fault_unresolved(struct thread *current, const struct fault *fault)
     status_t status = vspace_fault(current->process->vspace, fault->address, access);
     if (status == ERROR_NO_MEMORY && is_hopeful) {
         sched_yield();
-    } else if (status != OK && status != ERROR_RESTART) {
+    } else if (status != OK && status != ERROR_RESTART && status != ERROR_NOT_PRESENT) {
         fault_refused(current, fault, status);
     }
     return sched_exit();
@@ -312,6 +328,8 @@ struct thread *kernel_user_fault(struct thread *current, const struct fault *fau
             return leave(cpu, current);
         if (status == ERROR_NO_MEMORY)
             return fault_without_memory(current, fault, access);
+        if (status == ERROR_NOT_PRESENT)
+            return fault_paged(current, fault, access);
         fault_refused(current, fault, status);
     } else {
         fault_unresolved(current, fault);

@@ -12,6 +12,7 @@
 static_assert(UPCALL_PAGE == FAULT_PAGE && UPCALL_ILLEGAL == FAULT_ILLEGAL && UPCALL_BREAKPOINT == FAULT_BREAKPOINT);
 static_assert(UPCALL_ALIGNMENT == FAULT_ALIGNMENT && UPCALL_ARITHMETIC == FAULT_ARITHMETIC && UPCALL_FPU == FAULT_FPU);
 static_assert(UPCALL_GENERAL == FAULT_GENERAL && UPCALL_NO_MEMORY == FAULT_NO_MEMORY && UPCALL_GUARD == FAULT_GUARD);
+static_assert(UPCALL_PAGER == FAULT_PAGER);
 static_assert(ARCH_REGISTERS <= ARRAY_LENGTH(((struct tess_upcall_context *)nullptr)->registers));
 
 /* What the frame says, once. */

@@ -136,7 +136,7 @@ static void memories(void)
             i += missing == 0 ? 1 : missing;
         }
         CHECK(found == memory->committed_pages);
-        CHECK(vspace_decommit(memory, 0, sizes[n]) == OK && memory->committed_pages == 0);
+        CHECK(vspace_decommit(memory, 0, sizes[n], nullptr) == OK && memory->committed_pages == 0);
         CHECK(memory_pages_missing_locked(memory, 0) != 0);
         CHECK(memory_page_locked(memory, sizes[n] / 2, true, &there[0].page) == OK);
         object_put(&memory->object);

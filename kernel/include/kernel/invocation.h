@@ -32,7 +32,7 @@ typedef status_t (*kernel_method_fn)(struct invocation *inv);
 /* Flags above the shape, so that no op has the shape of a method with a flag. A raw method takes a message of any size. */
 enum : uint32_t { METHOD_BLOCKING = 1u << 31, METHOD_RAW = 1u << 30, METHOD_NONE = 1u << 29 };
 constexpr uint32_t METHOD_SHAPE_MASK = 0x7FFFFF; /* of op: method, interface, words, handles */
-constexpr uint32_t KERNEL_METHODS_MAX = 16;      /* of one interface */
+constexpr uint32_t KERNEL_METHODS_MAX = 32;      /* of one interface */
 struct kernel_method {
     kernel_method_fn fn;
     uint32_t right;

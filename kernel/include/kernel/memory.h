@@ -4,6 +4,7 @@
 #include <kernel/page.h>
 
 struct region;
+struct pager;
 
 enum memory_kind : uint8_t {
     MEMORY_KIND_ANONYMOUS, /* pages appear zeroed on first use, kept in a radix tree */
@@ -13,6 +14,7 @@ enum memory_kind : uint8_t {
 };
 
 constexpr uint32_t MEMORY_INLINE_PAGES = 8;
+constexpr uint64_t MEMORY_PAGES_MAX = (1ull << 40) >> PAGE_SHIFT;
 
 struct memory {
     struct object object;
@@ -20,7 +22,8 @@ struct memory {
     enum memory_kind kind;
     bool is_plain;         /* anonymous, and may_share is false: peek() without the lock is no use, it becomes false under it */
     bool is_shrinking;     /* lock; a resize is under way */
-    bool is_resizable;     /* MEMORY_RESIZABLE: may be mapped only where a fault is expected */
+    bool is_resizable;     /* MEMORY_RESIZABLE, or paged: may be mapped only where a fault is expected */
+    bool is_paged;         /* missing pages are not zero: a pager has them (kernel/pager.h); may_share is set too */
     bool is_traced;        /* the trace writes to it: its kill is told */
     bool has_futexes;      /* somebody waited for a word of it once; set once, peek() */
     uint8_t depth;         /* radix levels above the inline array; 0 = inline */
@@ -29,11 +32,14 @@ struct memory {
     uint64_t source_id;    /* of the memory this was cloned from; 0 = none */
     paddr_t run;           /* RUN, FIXED, DEVICE */
     uint64_t committed_pages GUARDED_BY(&lock);
-    bool may_share GUARDED_BY(&lock);                  /* it was cloned or is a clone: a page may have other holders (mm/share.c) */
-    uint64_t pin_count GUARDED_BY(&lock);              /* sum over its pages */
+    bool may_share GUARDED_BY(&lock);     /* not each page may be mapped writable: it was cloned or is a clone (mm/share.c), or is paged */
+    uint64_t pin_count GUARDED_BY(&lock); /* sum over its pages */
     uint64_t seal_first, seal_count GUARDED_BY(&lock); /* pages that nobody may map or write now; count 0 = none */
-    struct list regions GUARDED_BY(&lock);             /* struct region, memory_node */
-    uint64_t link_count GUARDED_BY(&lock);             /* regions linked so far */
+    struct pager *pager;                               /* lock and pager->lock; peek(). Not counted; nullptr: it is gone */
+    struct list_node pager_node;                       /* pager->lock */
+    uint64_t pager_key;
+    struct list regions GUARDED_BY(&lock); /* struct region, memory_node */
+    uint64_t link_count GUARDED_BY(&lock); /* regions linked so far */
     union {
         paddr_t pages[MEMORY_INLINE_PAGES]; /* 0 = not there yet */
         paddr_t root;                       /* radix node: 512 entries */

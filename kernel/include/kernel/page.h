@@ -25,8 +25,14 @@ struct page {
     uint8_t state; /* enum page_state; who has the page may change it, a neighbour peek()s whether it is free */
     uint8_t order; /* of a free or allocated block, in its first page */
     uint8_t slab_class;
-    bool is_ram;        /* reserved or not */
-    uint16_t slab_free; /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
+    bool is_ram; /* reserved or not */
+    union {
+        uint16_t slab_free; /* PAGE_SLAB: offset / 16 of the first free cell, 0xFFFF = none; PAGE_TABLE: entries in use */
+        struct {            /* a page of a paged memory (mm/pager_page.c) */
+            bool is_dirty;  /* written to since it was supplied or told clean */
+            bool is_code;   /* was mapped executable: instruction caches know it */
+        };
+    };
     uint16_t slab_used;
 };
 static_assert(sizeof(struct page) == 32);

@@ -25,7 +25,8 @@ enum : uint32_t {
     THREAD_PENDING_INTERRUPT = 4,
     THREAD_PENDING_EVENT = 8,
     THREAD_PENDING_LEASED = 16, /* never a hand-over by the short way */
-    THREAD_PENDING_BUDGET = 32  /* nor is it: runs_on is set */
+    THREAD_PENDING_BUDGET = 32, /* nor is it: runs_on is set */
+    THREAD_PENDING_FAULT = 64   /* waits, or waited, for a page (kernel/pager.h) */
 };
 
 enum : uint32_t { THREAD_LONG_WAY_FPU = 1, THREAD_LONG_WAY_BUDGET = 2 /* as THREAD_PENDING_BUDGET */ };
@@ -85,6 +86,12 @@ struct thread {
     uint64_t wait_bits; /* ipc/futex.c */
     uint64_t wait_deadline_ns;
     struct timer timer;
+
+    /* Of the last wait for a page: what its result went over, and what came of it (kernel/pager.h). */
+    uint64_t fault_saved, fault_sequence, fault_key;
+    vaddr_t fault_address;
+    uint32_t fault_access;
+    status_t fault_status;
 
     /* Messages. */
     struct tess_message_page *message; /* direct-map address of the pinned page */

@@ -46,7 +46,8 @@ extern const struct object_class vspace_class;
 [[nodiscard]] status_t vspace_map_bare(struct vspace *vspace, const struct region *model, uint32_t flags, vaddr_t *out_address);
 /* An access to this address hits a guard: a region that allows none. */
 bool vspace_is_guard(struct vspace *vspace, vaddr_t address);
-/* Resolves a user access; OK, BAD_ADDRESS, NO_MEMORY, or RESTART: the page is being changed by another CPU, make the access again. */
+/* Resolves a user access; OK, BAD_ADDRESS, NO_MEMORY, RESTART: the page is being changed by another CPU, make the access again; of a
+ * mapping that may fault NOT_PRESENT: a pager has the page, or PEER_DIED: the memory is gone. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
 /* What an aligned 32-bit word of user memory is: memory and byte offset in it; and where it can be reached while the lock is held, or
  * nullptr when its page is not mapped with `access` now (vspace_fault() brings it). BAD_ADDRESS: no such access is allowed. */
@@ -54,8 +55,9 @@ bool vspace_is_guard(struct vspace *vspace, vaddr_t address);
                                           uint64_t *out_offset, uint32_t **out_word) REQUIRES(&vspace->lock);
 /* memory_kill: takes the memory out of every mapping. */
 void vspace_orphan_regions(struct memory *memory);
-/* memory.decommit: takes pages [first, first + count) out of every mapping and gives them back. BUSY while pinned. */
-[[nodiscard]] status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count);
+/* memory.decommit: takes pages [first, first + count) out of every mapping and gives them back. BUSY while pinned. With `out_kept` (of
+ * paged memory) only clean pages; how many dirty ones stay. */
+[[nodiscard]] status_t vspace_decommit(struct memory *memory, uint64_t first, uint64_t count, uint64_t *out_kept);
 
 /* smp/tlb.c */
 extern paddr_t kernel_root;

@@ -7,13 +7,14 @@
 #include <tess/stub/endpoint.h>
 #include <tess/stub/machine.h>
 #include <tess/stub/memory.h>
+#include <tess/stub/pager.h>
 #include <tess/stub/trace.h>
 #include <tess/stub/untyped.h>
 #include <tess/stub/vspace.h>
 
 /* Everything a maker needs; the objects are charged elsewhere than to the untyped that runs out. */
 struct parts {
-    handle_t machine, trace, memory, vspace, cspace, process;
+    handle_t machine, trace, memory, vspace, cspace, process, pager;
 };
 typedef status_t (*maker_fn)(const struct parts *parts, handle_t untyped, handle_t *out_handle);
 
@@ -33,6 +34,11 @@ static status_t make_committed(const struct parts *, handle_t untyped, handle_t 
 static status_t make_contiguous(const struct parts *, handle_t untyped, handle_t *out)
 {
     return tess_untyped_create_memory(untyped, 5 * STD_PAGE, MEMORY_CONTIGUOUS, out);
+}
+static status_t make_pager(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_pager(untyped, out); }
+static status_t make_paged_memory(const struct parts *parts, handle_t untyped, handle_t *out)
+{
+    return tess_pager_create_memory(parts->pager, untyped, 1 << 20, 0, out);
 }
 static status_t make_vspace(const struct parts *, handle_t untyped, handle_t *out) { return tess_untyped_create_vspace(untyped, out); }
 static status_t make_process(const struct parts *parts, handle_t untyped, handle_t *out)
@@ -96,6 +102,8 @@ static const struct maker {
     {"thread with FPU", make_fpu_thread},
     {"endpoint", make_endpoint},
     {"event", make_event},
+    {"pager", make_pager},
+    {"paged_memory", make_paged_memory},
     {"cell", make_cell},
     {"ring", make_ring},
     {"device memory", make_device_memory},
@@ -110,6 +118,7 @@ static bool parts_make(struct parts *parts)
     static const uint8_t name[16] = "parts";
     *parts = (struct parts){.machine = std_handle("machine"), .trace = std_handle("trace")};
     return EXPECT_OK(tess_untyped_create_memory(std_self.untyped, 8 * STD_PAGE * 4, 0, &parts->memory)) &&
+           EXPECT_OK(tess_untyped_create_pager(std_self.untyped, &parts->pager)) &&
            EXPECT_OK(tess_untyped_create_vspace(std_self.untyped, &parts->vspace)) &&
            EXPECT_OK(tess_untyped_create_cspace(std_self.untyped, 16, &parts->cspace)) &&
            EXPECT_OK(tess_untyped_create_process(std_self.untyped, parts->vspace, parts->cspace, name, &parts->process));

@@ -54,6 +54,7 @@ bool samples_make(struct samples *samples)
     EXPECT_OK(tess_untyped_create_memory(untyped, 4 * STD_PAGE, 0, &of[OBJECT_MEMORY]));
     EXPECT_OK(tess_untyped_create_endpoint(untyped, &of[OBJECT_ENDPOINT]));
     EXPECT_OK(tess_untyped_create_event(untyped, &of[OBJECT_EVENT]));
+    EXPECT_OK(tess_untyped_create_pager(untyped, &of[OBJECT_PAGER]));
     if (guest.cpu_count > 1)
         EXPECT_OK(tess_untyped_create_cpu_lease(untyped, guest.cell, guest.cpu_count - 1, &of[OBJECT_CPU_LEASE]));
     EXPECT_OK(tess_untyped_create_sched(untyped, guest.cell, SCHED_BUDGET_MIN_NS, SCHED_PERIOD_MAX_NS, &of[OBJECT_SCHED]));
@@ -72,6 +73,7 @@ void samples_drop(struct samples *samples)
     std_handle_delete(samples->of[OBJECT_CELL]);
     std_handle_delete(samples->of[OBJECT_CPU_LEASE]);
     std_handle_delete(samples->of[OBJECT_SCHED]);
+    std_handle_delete(samples->of[OBJECT_PAGER]);
     std_ring_close(&samples->ring);
     child_end(&samples->child);
 }

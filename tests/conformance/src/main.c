@@ -9,6 +9,7 @@ const struct role roles[] = {
     {"map", role_map},
     {"unmapped", role_unmapped},
     {"beyond", role_beyond},
+    {"paged", role_paged},
     {"blocked", role_blocked},
     {"echo", role_echo},
     {"call", role_call},
@@ -35,6 +36,7 @@ int main(void)
     clone_tests();
     vspace_tests();
     resize_tests();
+    pager_tests();
     tlb_tests();
     process_tests();
     fork_tests();

@@ -199,7 +199,9 @@ static void destroy_under_it(handle_t memory)
 static void mappings(void)
 {
     handle_t memory = make(16, MEMORY_RESIZABLE);
-    uint64_t at = map(memory, 16, MAP_READ | MAP_WRITE | MAP_MAY_FAULT), word = 0;
+    uint64_t at = map(memory, 16, MAP_READ | MAP_WRITE | MAP_MAY_FAULT);
+    if (at == 0)
+        return;
     for (uint64_t i = 0; i < 16; i++)
         *(volatile uint64_t *)(at + i * STD_PAGE) = i + 1;
     EXPECT_OK(tess_memory_resize(memory, 4 * STD_PAGE));
@@ -212,13 +214,12 @@ static void mappings(void)
     EXPECT_OK(tess_memory_resize(memory, 16 * STD_PAGE));
     EXPECT_EQUAL(*(volatile uint64_t *)(at + STD_PAGE), 2);
     EXPECT_EQUAL(*(volatile uint64_t *)(at + 5 * STD_PAGE), 0);
-    (void)word;
     crashes("b", memory, UPCALL_PAGE, shrink_under_it);
     unmap(at, 16);
     EXPECT_OK(tess_memory_resize(memory, 16 * STD_PAGE));
     EXPECT_OK(tess_memory_decommit(memory, 0, 16 * STD_PAGE));
     /* No scratch page for who expects faults. */
-    crashes("b", memory, UPCALL_PAGE, destroy_under_it);
+    crashes("b", memory, UPCALL_PAGER, destroy_under_it);
 }
 
 /* A clone of an address space in which a mapping reaches beyond the end has the same. */

@@ -113,6 +113,7 @@ enum fault_kind : uint32_t {
     FAULT_GENERAL,   /* anything else (x86_64 #GP, #SS, bus errors) */
     FAULT_NO_MEMORY, /* the kernel's own: a page fault for which there was no page */
     FAULT_GUARD,     /* and one in a guard */
+    FAULT_PAGER,     /* one of a page that its pager failed; code: the status */
 };
 struct fault {
     enum fault_kind kind;
