@@ -78,8 +78,6 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
 /* Chooses where a new region of this size goes, or looks whether it can go where it is to. */
 static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32_t flags, vaddr_t *address) REQUIRES(&vspace->lock)
 {
-    if (vspace->is_destroyed)
-        return ERROR_STALE_HANDLE;
     if (*address != 0 && !(flags & MAP_REPLACE)) {
         struct region *next = region_at_or_after(vspace, *address);
         if (next != nullptr && next->start < *address + size) {
@@ -90,7 +88,8 @@ static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32
     }
     if (*address == 0)
         *address = find_gap(vspace, size);
-    return *address != 0 ? OK : ERROR_NO_SPACE;
+    /* Only now: looking for a gap may drop the lock. */
+    return *address == 0 ? ERROR_NO_SPACE : vspace->is_destroyed ? ERROR_STALE_HANDLE : OK;
 }
 
 /* `region` and the next ones of [*at, end), whose edges are those of regions; moves *at on. False when there are no more. */
