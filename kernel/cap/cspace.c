@@ -7,6 +7,7 @@
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
+#include <kernel/cell.h>
 #include <kernel/ipc.h>
 #include <kernel/process.h>
 #include <kernel/untyped.h>
@@ -35,20 +36,57 @@ status_t cspace_next(struct cspace *cspace, uint64_t *index, handle_t *out_handl
 
 /* ---- Slots ---- */
 
+static void uncharge(struct cell *cell, uint64_t count)
+{
+    if (cell != nullptr)
+        cell_uncharge(cell, CELL_LIMIT_HANDLES, count);
+}
+
+status_t cspace_charge_to(struct cspace *cspace, struct cell *cell)
+{
+    struct cell *old = nullptr;
+    uint64_t count = 0;
+    for (bool is_done = false; !is_done;) {
+        count = atomic_load(&cspace->slot_count);
+        if (!cell_charge(cell, CELL_LIMIT_HANDLES, count))
+            return ERROR_CELL_LIMIT;
+        spinlock_acquire(&cspace->lock);
+        is_done = atomic_load(&cspace->slot_count) == count;
+        if (is_done) {
+            object_get(&cell->object);
+            old = cspace->cell;
+            peekable_set(cspace->cell, cell);
+        }
+        spinlock_release(&cspace->lock);
+        if (!is_done)
+            uncharge(cell, count);
+    }
+    uncharge(old, count);
+    if (old != nullptr)
+        object_put(&old->object);
+    return OK;
+}
+
 static status_t slots_grow(struct cspace *cspace)
 {
     uint32_t count = atomic_load(&cspace->slot_count);
     if (count >= cspace->slot_limit)
         return ERROR_NO_HANDLES;
     paddr_t page;
+    struct cell *cell = peek(cspace->cell); /* stays readable for this kernel entry */
+    if (cell != nullptr && !cell_charge(cell, CELL_LIMIT_HANDLES, SLOTS_PER_PAGE))
+        return ERROR_CELL_LIMIT;
     status_t status = untyped_page_alloc(cspace->object.untyped, OBJECT_CSPACE, &page);
-    if (status != OK)
+    if (status != OK) {
+        uncharge(cell, SLOTS_PER_PAGE);
         return status;
+    }
     spinlock_acquire(&cspace->lock);
-    if (atomic_load(&cspace->slot_count) != count) {
+    if (atomic_load(&cspace->slot_count) != count || peek(cspace->cell) != cell) {
         spinlock_release(&cspace->lock);
+        uncharge(cell, SLOTS_PER_PAGE);
         untyped_page_free(cspace->object.untyped, OBJECT_CSPACE, page);
-        return OK; /* another CPU grew it: try the free list again */
+        return OK; /* another CPU grew it, or gave it to another cell: try the free list again */
     }
     struct slot *slots = phys_to_virt(page);
     for (uint32_t i = SLOTS_PER_PAGE; i-- > 0;) {
@@ -423,6 +461,10 @@ static void cspace_class_kill(struct object *object)
 static bool cspace_class_destroy(struct object *object)
 {
     struct cspace *cspace = (struct cspace *)object;
+    if (cspace->cell != nullptr) {
+        uncharge(cspace->cell, cspace->slot_count);
+        object_put(&cspace->cell->object);
+    }
     if (cspace->pages == nullptr)
         return true;
     for (uint32_t i = 0; i < cspace->slot_count / SLOTS_PER_PAGE; i++) {
@@ -480,6 +522,8 @@ status_t untyped_create_cspace(struct invocation *inv, struct untyped *self, uin
         return ERROR_BAD_ARGUMENT;
     struct cspace *cspace;
     status_t status = cspace_create(self, slot_limit, &cspace);
+    if (status == OK && (status = cspace_charge_to(cspace, inv->thread->process->cell)) != OK)
+        object_put(&cspace->object);
     return status == OK ? invocation_give(inv, &cspace->object, RIGHTS_ALL, out_cspace) : status;
 }
 

@@ -51,7 +51,7 @@ static struct waiter *claim_first(struct wait_queue *queue)
     list_for_each (node, &queue->waiters) {
         struct waiter *waiter = container_of(node, struct waiter, node);
         if (waiter_claim_any(waiter)) {
-            list_remove(node);
+            wait_queue_remove(queue, node);
             return waiter;
         }
     }
@@ -233,6 +233,9 @@ static status_t call_queued(struct invocation *inv, struct endpoint *endpoint, u
     struct operation *operation = inv->operation;
     if (inv->aux == DEADLINE_NOW)
         return ERROR_WOULD_BLOCK;
+    if (endpoint->callers.count == ENDPOINT_QUEUE_MAX)
+        return ERROR_QUEUE_FULL;
+    endpoint->callers.count++;
     if (operation != nullptr) {
         operation->op = op;
         operation->badge = badge_number(inv->badge);
@@ -433,6 +436,7 @@ bool endpoint_pump(struct endpoint *endpoint)
             is_missed |= ring_unreserve_call(ring, index);
             if (caller != nullptr) {
                 list_push_front(&endpoint->callers.waiters, &caller->node);
+                endpoint->callers.count++;
                 sequence = waiter_restore(caller, &endpoint->callers);
             }
             spinlock_release(&endpoint->lock);
@@ -458,6 +462,7 @@ bool endpoint_pump(struct endpoint *endpoint)
         bool must_wait = status == ERROR_STALE_HANDLE && has_ended(ring);
         if (must_wait) {
             list_push_front(&endpoint->callers.waiters, &caller->node);
+            endpoint->callers.count++;
             sequence = waiter_restore(caller, &endpoint->callers);
         }
         spinlock_release(&endpoint->lock);

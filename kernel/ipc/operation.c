@@ -75,7 +75,7 @@ static void unlink_and_finish(struct operation *operation, status_t status)
         spinlock_acquire(queue->lock);
         bool is_here = operation->wait_queue == queue; /* else it was moved to another futex meanwhile */
         if (is_here)
-            list_remove(&operation->waiter.node);
+            wait_queue_remove(queue, &operation->waiter.node);
         spinlock_release(queue->lock);
         if (is_here)
             break;

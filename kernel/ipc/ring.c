@@ -7,6 +7,7 @@
 #include "ring.h"
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
+#include <kernel/cell.h>
 #include <kernel/process.h>
 #include <kernel/sched.h>
 #include <kernel/untyped.h>
@@ -302,6 +303,10 @@ static bool ring_class_destroy(struct object *object)
     }
     if (ring->cspace != nullptr)
         object_put(&ring->cspace->object);
+    if (ring->cell != nullptr) {
+        cell_uncharge(ring->cell, CELL_LIMIT_CALLS, ring->operation_count);
+        object_put(&ring->cell->object);
+    }
     return true;
 }
 
@@ -387,13 +392,15 @@ status_t untyped_create_ring(struct invocation *inv, struct untyped *self, const
     if (!is_power_of_two(sq_entries) || sq_entries > SQ_MAX || !is_power_of_two(cq_entries) || cq_entries < 2 || cq_entries > CQ_MAX ||
         call_slots > CALLS_MAX || watch_slots > WATCHES_MAX || operation_slots > OPERATIONS_MAX || pages > peek(object->size_pages))
         return ERROR_BAD_ARGUMENT;
-    status_t status = memory_pin(object, 0, pages);
-    if (status != OK)
-        return status;
+    struct cell *cell = inv->thread->process->cell;
+    if (!cell_charge(cell, CELL_LIMIT_CALLS, operation_slots))
+        return ERROR_CELL_LIMIT;
     struct ring *ring;
-    status = object_create(self, OBJECT_RING, sizeof(struct ring), (void **)&ring);
-    if (status != OK) {
+    status_t status = memory_pin(object, 0, pages);
+    if (status == OK && (status = object_create(self, OBJECT_RING, sizeof(struct ring), (void **)&ring)) != OK)
         memory_unpin(object, 0, pages);
+    if (status != OK) {
+        cell_uncharge(cell, CELL_LIMIT_CALLS, operation_slots);
         return status;
     }
     object_get(&object->object);
@@ -412,6 +419,8 @@ status_t untyped_create_ring(struct invocation *inv, struct untyped *self, const
     list_init(&ring->done);
     list_init(&ring->cancelled);
     list_init(&ring->endpoints);
+    object_get(&cell->object);
+    ring->cell = cell;
     status = tables_make(ring, self);
     spinlock_acquire(&object->lock);
     for (uint64_t i = 0; i < pages && status == OK; i++) {

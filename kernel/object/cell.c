@@ -11,6 +11,8 @@
 #include <kernel/vspace.h>
 #include <tess/string.h>
 
+constexpr uint32_t CELL_LIMIT_KINDS = CELL_LIMIT_CALLS + 1;
+
 struct cell cell_root;
 static struct list cell_all = LIST_INITIALIZER(cell_all);
 static struct spinlock cell_all_lock;
@@ -23,6 +25,8 @@ static void setup(struct cell *cell, uint32_t weight)
     list_init(&cell->children);
     list_init(&cell->processes);
     throttle_init(&cell->throttle, &cell->object);
+    for (uint32_t kind = 0; kind < CELL_LIMIT_KINDS; kind++)
+        atomic_store(&cell->limits[kind].limit, UINT64_MAX);
     spinlock_acquire(&cell_all_lock);
     list_push_back(&cell_all, &cell->all_node);
     spinlock_release(&cell_all_lock);
@@ -41,6 +45,39 @@ void cell_init(void)
     cell_root.depth = 1;
     cell_root.sched_limit = SCHED_ROOT_PPM * cpu_count;
     setup(&cell_root, THREAD_WEIGHT_DEFAULT);
+}
+
+/* ---- Limits ---- */
+
+/* Of what is charged at the same time in several cells, each may be refused though one would fit; nobody gets more than fits. */
+bool cell_charge(struct cell *cell, uint32_t kind, uint64_t count)
+{
+    for (struct cell *at = cell; at != nullptr; at = at->parent) {
+        uint64_t before = atomic_fetch_add(&at->limits[kind].used, count);
+        if (count != 0 && before + count > atomic_load(&at->limits[kind].limit)) {
+            for (struct cell *undone = cell;; undone = undone->parent) {
+                atomic_fetch_sub(&undone->limits[kind].used, count);
+                if (undone == at)
+                    return false;
+            }
+        }
+    }
+    return true;
+}
+
+void cell_uncharge(struct cell *cell, uint32_t kind, uint64_t count)
+{
+    for (; cell != nullptr; cell = cell->parent)
+        atomic_fetch_sub(&cell->limits[kind].used, count);
+}
+
+status_t cell_set_limit(struct invocation *inv, struct cell *self, uint32_t kind, uint64_t limit)
+{
+    (void)inv;
+    if (kind >= CELL_LIMIT_KINDS)
+        return ERROR_BAD_ARGUMENT;
+    atomic_store(&self->limits[kind].limit, limit);
+    return OK;
 }
 
 /* ---- Load ---- */
@@ -289,6 +326,10 @@ static void describe(struct cell *cell, struct tess_cell_info *out_info)
         .throttled = throttled,
         .sched_ppm = peek(cell->sched_given),
         .sched_limit_ppm = peek(cell->sched_limit),
+        .handles = atomic_load(&cell->limits[CELL_LIMIT_HANDLES].used),
+        .handle_limit = atomic_load(&cell->limits[CELL_LIMIT_HANDLES].limit),
+        .calls = atomic_load(&cell->limits[CELL_LIMIT_CALLS].used),
+        .call_limit = atomic_load(&cell->limits[CELL_LIMIT_CALLS].limit),
     };
     memcpy(out_info->name, cell->name, sizeof(out_info->name));
 }

@@ -40,6 +40,8 @@ status_t process_create(struct untyped *untyped, struct cell *cell, struct vspac
     list_push_back(&process_all, &process->all_node);
     spinlock_release(&process_all_lock);
     status = cell_add_process(cell, process);
+    if (status == OK && peek(cspace->cell) != cell)
+        status = cspace_charge_to(cspace, cell);
     if (status != OK) {
         object_put(&process->object);
         return status;

@@ -554,6 +554,7 @@ static void put_back(struct cpu *cpu, struct thread *thread)
 static void refused(struct run_queue *queue)
 {
     struct thread *thread = queue->loan_spent;
+    queue->was_refused = false;
     queue->loan_spent = nullptr;
     if (thread != nullptr) {
         sched_lend_end(thread);
@@ -594,13 +595,12 @@ again:
     if (thread != nullptr && (cpu->exit_work & EXIT_RESCHEDULE))
         goto again;
     while (thread == nullptr) {
+        if (__builtin_expect(queue->was_refused, false))
+            refused(queue);
         thread = pick(cpu);
         if (thread == nullptr) {
-            if (queue->was_refused)
-                refused(queue);
-            else
+            if (!queue->was_refused)
                 idle(cpu);
-            queue->was_refused = false;
             continue;
         }
         uint32_t home = sched_may_run_on(thread, cpu->index) ? cpu->index : choose_cpu(thread);

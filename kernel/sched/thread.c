@@ -3,6 +3,7 @@
 #include <arch/arch.h>
 #include <kernel/abi_dispatch.h>
 #include <kernel/audit.h>
+#include <kernel/cell.h>
 #include <kernel/clone.h>
 #include <kernel/cpu_lease.h>
 #include <kernel/handler.h>
@@ -39,6 +40,12 @@ status_t thread_create(struct untyped *untyped, struct process *process, struct 
     spinlock_release(&message->lock);
     object_get(&message->object);
     thread->message_memory = message;
+    if (!cell_charge(process->cell, CELL_LIMIT_CALLS, 1)) {
+        status = ERROR_CELL_LIMIT;
+    } else {
+        object_get(&process->cell->object);
+        thread->charged_to = process->cell;
+    }
     thread->message_index = offset >> PAGE_SHIFT;
     thread->message = phys_to_virt(page);
     thread->affinity = UINT64_MAX;
@@ -102,6 +109,10 @@ static bool thread_class_destroy(struct object *object)
     handler_event_release(thread);
     memory_unpin(thread->message_memory, thread->message_index, 1);
     object_put(&thread->message_memory->object);
+    if (thread->charged_to != nullptr) {
+        cell_uncharge(thread->charged_to, CELL_LIMIT_CALLS, 1);
+        object_put(&thread->charged_to->object);
+    }
     if (thread->process != nullptr)
         object_put(&thread->process->object);
     return true;
@@ -172,7 +183,7 @@ static void unlink_and_finish(struct thread *thread, status_t status)
         spinlock_acquire(queue->lock);
         bool is_here = thread->wait_queue == queue; /* else it was moved to another futex meanwhile */
         if (is_here)
-            list_remove(&thread->wait_node);
+            wait_queue_remove(queue, &thread->wait_node);
         spinlock_release(queue->lock);
         if (is_here)
             break;

@@ -331,6 +331,8 @@ static uint64_t base_used, base_free, base_objects[32];
 
 void programs_begin(void)
 {
+    for (uint32_t kind = 0; kind < 2; kind++) /* the last programs may have limited themselves */
+        atomic_store(&cell_root.limits[kind].limit, UINT64_MAX);
     generation = make_untyped(untyped_root, own, GENERATION_PAGES);
     object_get(&generation->object);
     struct untyped *parts[2];

@@ -49,6 +49,21 @@ void derivation_remove(struct derivation_node *node)
     is_in_tree[index_of(node)] = false;
 }
 
+static struct cell payer;
+static uint64_t charged;
+bool cell_charge(struct cell *cell, uint32_t kind, uint64_t count)
+{
+    PROVE(cell == &payer && kind == CELL_LIMIT_HANDLES);
+    bool fits = nondet_bool();
+    charged += fits ? count : 0;
+    return fits;
+}
+void cell_uncharge(struct cell *cell, uint32_t kind, uint64_t count)
+{
+    PROVE(cell == &payer && kind == CELL_LIMIT_HANDLES && charged >= count);
+    charged -= count;
+}
+
 static bool is_second, is_extra_given;
 status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
 {
@@ -230,9 +245,11 @@ void proof_grow(void)
 {
     any_table();
     uint32_t before = table.slot_count;
+    table.cell = nondet_bool() ? &payer : nullptr;
     status_t status = slots_grow(&table);
+    PROVE(charged == (table.cell != nullptr ? table.slot_count - before : 0));
     PROVE((status == ERROR_NO_HANDLES) == (before >= table.slot_limit));
-    PROVE(status == OK || status == ERROR_NO_HANDLES || status == ERROR_NO_MEMORY);
+    PROVE(status == OK || status == ERROR_NO_HANDLES || status == ERROR_NO_MEMORY || (status == ERROR_CELL_LIMIT && table.cell != nullptr));
     PROVE(status == OK ? table.slot_count == before + SLOTS_PER_PAGE : table.slot_count == before || status == ERROR_NO_MEMORY);
     note_growth(before);
     prove_table();

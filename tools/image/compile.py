@@ -5,17 +5,17 @@ import zlib
 
 from image.manifest import DEVICE_SOURCE, INIT_INTERFACES, KERNEL_SOURCES, RESTART, START
 
-MAGIC, VERSION = 0x464D5354, 1
+MAGIC, VERSION = 0x464D5354, 2
 DEVICE_MAGIC, DEVICE_VERSION, DEVICE_BADGE_BASE, DEVICE_CONSOLE = 0x56445354, 1, 0x10000, 1
 NONE = 0xFFFFFFFF
 HEADER = struct.Struct("<IIQII32s32s" + "II" * 5)
-SERVICE = struct.Struct("<16sQIIIIII" + "II" * 4)
+SERVICE = struct.Struct("<16sQIIIIIIII" + "II" * 4)
 PROVIDE = struct.Struct("<24sII")
 HANDLE = struct.Struct("<24sIIIIQ")
 DEVICE = struct.Struct("<16sIHHII8H")
 CHECKSUM_OFFSET = 20
 SOURCE = {"endpoint": 0, "kernel": 1, "image": 2, "init": 3}
-assert (HEADER.size, SERVICE.size, PROVIDE.size, HANDLE.size, DEVICE.size) == (128, 80, 32, 48, 48)
+assert (HEADER.size, SERVICE.size, PROVIDE.size, HANDLE.size, DEVICE.size) == (128, 88, 32, 48, 48)
 
 
 class Strings:
@@ -81,6 +81,7 @@ class Compiler:
         return SERVICE.pack(
             service.name.encode(), service.memory_bytes, self.strings.add(service.program), service.slots, service.priority,
             START.index(service.start), RESTART.index(service.restart), service.cpu_quota,
+            service.handle_limit, service.call_limit,
             *self.run([self.number[a] for a in service.after]), first_provide, len(service.provides),
             first_handle, len(service.handles), *self.run([self.strings.add(a) for a in service.args]))
 

@@ -59,6 +59,8 @@ class Service:
     slots: int
     priority: int
     cpu_quota: int
+    handle_limit: int
+    call_limit: int
     start: str
     restart: str
     after: list
@@ -186,8 +188,8 @@ class Checker:
         return self.arch in arches
 
     def service(self, table, where):
-        self.keys(table, where, ["name", "program", "memory", "slots", "priority", "cpu_quota", "start", "restart", "after", "provides",
-                                 "args", "arch", "interfaces", "handles", "device"])
+        self.keys(table, where, ["name", "program", "memory", "slots", "priority", "cpu_quota", "handle_limit",
+                                 "call_limit", "start", "restart", "after", "provides", "args", "arch", "interfaces", "handles", "device"])
         name = self.name_of(self.get(table, where, "name", str, is_needed=True), where + ("name",), NAME,
                             self.schema["service_name_bytes"] + 1)
         if name in ("init", "kernel", "image"):
@@ -202,7 +204,9 @@ class Checker:
             self.fail(where + ("provides",), "the same endpoint twice")
         service = Service(
             name, program, where, self.size(table, where, "memory"), self.number(table, where, "slots", 1, 32768, 64),
-            self.number(table, where, "priority", 0, 31, 16), self.number(table, where, "cpu_quota", 1, 25600) or 0, self.choice(table, where, "start", START, "boot"),
+            self.number(table, where, "priority", 0, 31, 16), self.number(table, where, "cpu_quota", 1, 25600) or 0,
+            self.number(table, where, "handle_limit", 64, 1 << 20) or 0,
+            self.number(table, where, "call_limit", 1, 1 << 20) or 0, self.choice(table, where, "start", START, "boot"),
             self.choice(table, where, "restart", RESTART, "on-failure"), self.get(table, where, "after", [str], []), provides,
             self.get(table, where, "args", [str], []))
         if sum(len(a.encode()) + 1 for a in service.args) > 1024 or any("\0" in a for a in service.args):

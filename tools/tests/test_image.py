@@ -99,6 +99,10 @@ class ManifestTest(unittest.TestCase):
 
     def test_cpu_quota(self):
         self.assertEqual([s.cpu_quota for s in read(GOOD.replace("slots = 100", "slots = 100\ncpu_quota = 50")).services], [0, 0, 50])
+        limited = read(GOOD.replace("slots = 100", "slots = 100\nhandle_limit = 128\ncall_limit = 9")).services[2]
+        self.assertEqual((limited.handle_limit, limited.call_limit), (128, 9))
+        self.changed("slots = 100", "slots = 100\nhandle_limit = 63", "service.handle_limit", add=1)
+        self.changed("slots = 100", "slots = 100\ncall_limit = 0", "service.call_limit", add=1)
         self.changed("slots = 100", "slots = 100\ncpu_quota = 0", "service.cpu_quota", add=1)
         self.changed("slots = 100", "slots = 100\ncpu_quota = 25601", "service.cpu_quota", add=1)
 
@@ -177,7 +181,7 @@ class CompileTest(unittest.TestCase):
         blank = data[:20] + bytes(4) + data[24:]
         self.assertEqual(header[4], zlib.crc32(blank))
         offset, count = header[7:9]
-        names = [table.SERVICE.unpack_from(data, offset + 80 * i)[0].rstrip(b"\0") for i in range(count)]
+        names = [table.SERVICE.unpack_from(data, offset + 88 * i)[0].rstrip(b"\0") for i in range(count)]
         self.assertEqual(names, [b"devmgr", b"net", b"web"])
         self.assertEqual(table.compile_manifest(read(GOOD), SCHEMA), data)
 

@@ -55,12 +55,14 @@ struct audit_run {
     struct audit_rate rates[2]; /* denials are [1] */
 };
 
+struct cell;
 struct cspace {
     struct object object;
     struct spinlock lock;
     uint32_t slot_limit;
     _Atomic uint32_t slot_count; /* slots that exist; grows by pages */
     uint32_t used_count;         /* changed under lock */
+    struct cell *cell;           /* that its slots are charged to (CELL_LIMIT_HANDLES), nullptr: none yet; counted; lock, peek() */
     struct slot *free GUARDED_BY(&lock);
     struct slot *_Atomic *pages; /* one directory page */
     _Atomic bool has_user;       /* some process has set itself to write the two below, once for all */
@@ -87,6 +89,8 @@ static inline uint64_t badge_number(const struct badge *badge) { return badge !=
 extern const struct object_class cspace_class;
 
 [[nodiscard]] status_t cspace_create(struct untyped *untyped, uint32_t slot_limit, struct cspace **out_cspace);
+/* The room in it is the cell's from now on. CELL_LIMIT: it may not have so much more. */
+[[nodiscard]] status_t cspace_charge_to(struct cspace *cspace, struct cell *cell);
 /* Names the first process that uses the table; the next ones are not told. */
 void cspace_set_user(struct cspace *cspace, uint64_t id, const char name[16]);
 /* Its id and name; 0 and an empty name where there is none yet. */

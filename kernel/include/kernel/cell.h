@@ -34,7 +34,10 @@ struct cell {
     struct cell *quota;                 /* this or the next one round it that has a CPU quota, nullptr: none; lock, peek() */
     uint64_t quota_ns, quota_period_ns; /* lock, peek() */
     struct throttle throttle;           /* of its quota */
-    uint64_t sched_limit, sched_given;  /* utilisation in SCHED_PPM that sched objects and child cells may have, and have; admission_lock */
+    struct {
+        _Atomic uint64_t used, limit;  /* used: its own and that of the cells in it */
+    } limits[2];                       /* CELL_LIMIT_* */
+    uint64_t sched_limit, sched_given; /* utilisation in SCHED_PPM that sched objects and child cells may have, and have; admission_lock */
 };
 
 constexpr uint32_t WEIGHT_MAX = 65536;
@@ -86,6 +89,10 @@ static inline struct cell_share *cell_share(const struct cell *cell, uint32_t cp
     share_weight >>= FRACTION_BITS;
     return share_weight == 0 ? 1 : (uint32_t)share_weight;
 }
+
+/* So many more of CELL_LIMIT_*; false: more than it or a cell round it may have, nothing changed. Takes no lock. */
+[[nodiscard]] bool cell_charge(struct cell *cell, uint32_t kind, uint64_t count);
+void cell_uncharge(struct cell *cell, uint32_t kind, uint64_t count);
 
 /* cell->process_count counts it and it can be killed from here on; PEER_DIED when the cell was killed. */
 struct process;

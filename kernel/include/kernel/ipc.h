@@ -100,6 +100,7 @@ struct ring {
     struct spinlock lock;
     struct memory *memory; /* counted, pinned */
     struct cspace *cspace; /* of its maker: where handles in messages go; counted */
+    struct cell *cell;     /* its operations are charged to (CELL_LIMIT_CALLS); counted */
     uint32_t sq_entries, cq_entries, page_count;
     uint32_t sq_head, cq_tail; /* the kernel's own copies */
     uint32_t call_count, watch_count, operation_count;

@@ -14,6 +14,7 @@
 #include <kernel/timer.h>
 
 struct process;
+struct cell;
 struct memory;
 struct ring;
 struct clone_work;
@@ -36,7 +37,14 @@ constexpr uint32_t THREAD_WEIGHT_DEFAULT = 1024;
 struct wait_queue {
     struct spinlock *lock; /* the owner's */
     struct list waiters;   /* struct waiter, node */
+    uint32_t count;        /* of an endpoint's callers (others do not keep it); lock */
 };
+
+static inline void wait_queue_remove(struct wait_queue *queue, struct list_node *node)
+{
+    list_remove(node);
+    queue->count--;
+}
 
 /* Who stands in a wait_queue: a thread, or an operation that a ring submitted (kernel/ipc.h). */
 struct waiter {
@@ -133,6 +141,7 @@ struct thread {
     void *fpu;                     /* save area, or nullptr: no FPU */
 
     struct process *process;       /* counted */
+    struct cell *charged_to;       /* CELL_LIMIT_CALLS; counted */
     struct clone_work *clone_work; /* a clone that its call has not finished (clone.h); nullptr = none */
     struct list_node process_node;
     uint64_t tls;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 constexpr uint32_t MANIFEST_MAGIC = 0x464D5354; /* "TSMF" */
-constexpr uint32_t MANIFEST_VERSION = 1;
+constexpr uint32_t MANIFEST_VERSION = 2;
 constexpr uint32_t MANIFEST_NONE = UINT32_MAX;
 
 enum manifest_start : uint32_t { MANIFEST_START_MANUAL, MANIFEST_START_BOOT };
@@ -43,11 +43,12 @@ struct manifest_service {
     uint32_t priority; /* 0..31 */
     enum manifest_start start;
     enum manifest_restart restart;
-    uint32_t cpu_quota;             /* percent of one CPU that it may use at most; 0: no limit */
-    struct manifest_range after;    /* in `indices`: services to be started before */
-    struct manifest_range provides; /* in `provides` */
-    struct manifest_range handles;  /* in `handles` */
-    struct manifest_range args;     /* in `indices`: strings */
+    uint32_t cpu_quota;                /* percent of one CPU that it may use at most; 0: no limit */
+    uint32_t handle_limit, call_limit; /* of its cell (cell.set_limit); 0: none */
+    struct manifest_range after;       /* in `indices`: services to be started before */
+    struct manifest_range provides;    /* in `provides` */
+    struct manifest_range handles;     /* in `handles` */
+    struct manifest_range args;        /* in `indices`: strings */
 };
 
 /* An endpoint that init creates and hands to its service, with right owner, as "serve.<name>". */
@@ -82,7 +83,7 @@ struct manifest_header {
     struct manifest_table strings;                     /* count bytes; a string is an offset into it, ends with a zero byte */
 };
 
-static_assert(sizeof(struct manifest_service) == 80);
+static_assert(sizeof(struct manifest_service) == 88);
 static_assert(sizeof(struct manifest_provide) == 32);
 static_assert(sizeof(struct manifest_handle) == 48);
 static_assert(sizeof(struct manifest_header) == 128);

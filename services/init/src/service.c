@@ -282,6 +282,12 @@ static status_t service_create_cell(struct service *service)
         constexpr uint64_t QUOTA_PERIOD_NS = 100'000'000;
         status = tess_cell_set_quota(service->cell, QUOTA_PERIOD_NS / 100 * service->spec->cpu_quota, QUOTA_PERIOD_NS);
     }
+    if (status == OK && service->spec->handle_limit != 0) {
+        status = tess_cell_set_limit(service->cell, CELL_LIMIT_HANDLES, service->spec->handle_limit);
+    }
+    if (status == OK && service->spec->call_limit != 0) {
+        status = tess_cell_set_limit(service->cell, CELL_LIMIT_CALLS, service->spec->call_limit);
+    }
     if (status != OK) {
         service->cell = HANDLE_NONE;
         log_error("cannot start %s: no cell for it (%s)", service->name, status_name(status));

@@ -57,6 +57,7 @@ void sched_tests(void);
 void budget_tests(void);
 void lend_tests(void);
 void quota_tests(void);
+void limits_tests(void);
 void endpoint_tests(void);
 void message_tests(void);
 void ring_tests(void);

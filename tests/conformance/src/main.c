@@ -46,6 +46,7 @@ int main(void)
     budget_tests();
     lend_tests();
     quota_tests();
+    limits_tests();
     event_tests();
     reply_tests();
     futex_tests();
