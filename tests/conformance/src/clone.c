@@ -350,7 +350,7 @@ static void write_all(void *context)
 /* All holders break the same pages at once: one copy fewer than there are holders, exactly; and there is room for no more. */
 static void break_at_once(void)
 {
-    for (uint32_t round = 0; round < 20 && test_has_passed(); round++) {
+    for (uint32_t round = 0; round < 8 && test_has_passed(); round++) {
         static struct writer writers[WRITERS];
         handle_t untyped = make_untyped(4 * WRITER_PAGES + 40), source = make(untyped, WRITER_PAGES);
         for (uint64_t i = 0; i < WRITER_PAGES; i++) {
