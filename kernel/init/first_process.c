@@ -47,7 +47,9 @@ static void give(struct first *first, const char *name, struct object *object, u
 
 static vaddr_t map(struct first *first, struct memory *memory, uint64_t offset, uint64_t size, vaddr_t address, uint32_t prot)
 {
-    must(vspace_map_memory(first->vspace, memory, offset, size, address, address != 0 ? MAP_FIXED : 0, prot, prot, INHERIT_DEFAULT, &address), "mapping");
+    must(vspace_map_memory(first->vspace, memory, offset, size, address, address != 0 ? MAP_FIXED : 0, prot, prot, INHERIT_DEFAULT,
+                           &address),
+         "mapping");
     return address;
 }
 

@@ -129,7 +129,8 @@ status_t dma_map(struct invocation *inv, struct dma *self, const struct cap *mem
     (void)inv;
     struct memory *object = (struct memory *)memory->object;
     uint64_t end;
-    if (((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) || end > peek(object->size_pages) << PAGE_SHIFT)
+    if (((offset | size) & (PAGE_SIZE - 1)) != 0 || size == 0 || ckd_add(&end, offset, size) ||
+        end > peek(object->size_pages) << PAGE_SHIFT)
         return ERROR_BAD_ARGUMENT;
     struct dma_run *run = untyped_cell_alloc(self->object.untyped, OBJECT_DMA, sizeof(struct dma_run));
     if (run == nullptr)

@@ -195,8 +195,8 @@ status_t thread_set_upcall(struct invocation *inv, struct thread *self, const st
                            uint64_t entry, uint64_t fault_entry)
 {
     struct memory *object = (struct memory *)memory->object;
-    if (offset % UPCALL_FRAME_SIZE != 0 || offset >> PAGE_SHIFT >= peek(object->size_pages) || address >= USER_TOP || !is_native_entry(entry) ||
-        (fault_entry != 0 && !is_native_entry(fault_entry)))
+    if (offset % UPCALL_FRAME_SIZE != 0 || offset >> PAGE_SHIFT >= peek(object->size_pages) || address >= USER_TOP ||
+        !is_native_entry(entry) || (fault_entry != 0 && !is_native_entry(fault_entry)))
         return ERROR_BAD_ARGUMENT;
     status_t status = memory_pin(object, offset >> PAGE_SHIFT, 1);
     if (status != OK)

@@ -19,10 +19,9 @@ static const char *cause_text(uint32_t cause)
 /* enum fault_kind of the kernel's architecture contract. */
 static const char *fault_text(uint32_t kind)
 {
-    static const char *const texts[] = {"an exception",         "page fault",       "illegal instruction",
-                                        "breakpoint",           "unaligned access", "arithmetic error",
-                                        "floating point error", "protection fault", "out of memory",
-                                        "guard page hit", "page lost"};
+    static const char *const texts[] = {
+        "an exception",         "page fault",       "illegal instruction", "breakpoint",     "unaligned access", "arithmetic error",
+        "floating point error", "protection fault", "out of memory",       "guard page hit", "page lost"};
     return texts[kind < sizeof(texts) / sizeof(texts[0]) ? kind : 0];
 }
 
