@@ -239,7 +239,7 @@ static bool write_protect_leaves(uint64_t *entry, const uint64_t *stop)
     return any != 0;
 }
 
-constexpr uint32_t PROT_AS_IT_IS = 0; /* but for writing */
+constexpr uint32_t PROT_AS_IT_IS = UINT32_MAX; /* but for writing */
 
 static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t end, uint32_t prot)
 {
@@ -263,7 +263,7 @@ static bool protect_level(paddr_t table, uint32_t level, vaddr_t start, vaddr_t 
 
 bool page_table_protect(paddr_t root, vaddr_t start, vaddr_t end, uint32_t prot)
 {
-    if (end - start > PAGE_SIZE)
+    if (end - start != PAGE_SIZE)
         return protect_level(root, ARCH_PT_LEVELS - 1, start, end, prot);
     uint64_t *entry = leaf_entry(root, start);
     return entry != nullptr && protect_leaves(entry, entry + 1, prot);
