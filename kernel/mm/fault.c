@@ -41,14 +41,35 @@ static status_t refresh(struct vspace *vspace, vaddr_t va, paddr_t page, uint32_
     if ((access & PROT_WRITE) && page_table_lookup(vspace->root, va, &mapped, &mapped_prot) && !(mapped_prot & PROT_WRITE)) {
         if (mapped != page)
             return ERROR_RESTART; /* a page that is being decommitted: its translation goes in a moment */
-        page_table_protect(vspace->root, va, va + PAGE_SIZE, prot);
+        (void)region_protect(vspace, va, va + PAGE_SIZE, prot);
     }
     arch_tlb_flush_page_local(va);
     return OK;
 }
 
-/* *out_memory is set with ERROR_BUSY. */
-static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, struct memory **out_memory, uint64_t *out_index)
+/* Of a memory that is not plain: with a large page if it can be. */
+[[clang::noinline]] static status_t map_carefully(struct vspace *vspace, struct region *region, struct memory *memory, vaddr_t va,
+                                                  paddr_t page, uint32_t prot) REQUIRES(&vspace->lock) REQUIRES(&memory->lock)
+{
+    paddr_t mapped;
+    uint32_t mapped_prot;
+    vaddr_t start = va & ~(LARGE_PAGE_SIZE - 1);
+    paddr_t first = page - (va - start);
+    if (page_table_lookup(vspace->root, va, &mapped, &mapped_prot))
+        return ERROR_ALREADY;
+    if ((first & (LARGE_PAGE_SIZE - 1)) == 0 && region->start <= start && region->end - start >= LARGE_PAGE_SIZE &&
+        memory_is_run_locked(memory, region->offset_pages + ((start - region->start) >> PAGE_SHIFT), first)) {
+        status_t status = page_table_map_large(vspace->root, vspace->object.untyped, start, first, prot);
+        vspace->large_count += status == OK;
+        if (status != ERROR_BUSY)
+            return status;
+    }
+    return page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+}
+
+/* *out_memory is set with ERROR_BUSY, and with ERROR_NO_CONTIGUOUS: a run of 2 MiB might be taken first (`can_fill`). */
+static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, bool can_fill, struct memory **out_memory,
+                           uint64_t *out_index)
 {
     status_t status = ERROR_BAD_ADDRESS;
     spinlock_acquire(&vspace->lock);
@@ -61,10 +82,17 @@ static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, s
             *out_memory = memory;
             *out_index = region->offset_pages + ((va - region->start) >> PAGE_SHIFT);
             spinlock_acquire(&memory->lock);
-            status = __builtin_expect(memory->is_plain, true) ? memory_page_locked(memory, *out_index, true, &page)
-                                                              : page_for_access(vspace, memory, *out_index, access, &prot, &page);
-            if (status == OK)
-                status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+            if (__builtin_expect(memory->is_plain, true)) {
+                status = memory_page_locked(memory, *out_index, true, &page);
+                if (status == OK)
+                    status = page_table_map(vspace->root, vspace->object.untyped, va, page, prot);
+            } else {
+                status = can_fill && memory_wants_run_locked(memory, *out_index)
+                             ? ERROR_NO_CONTIGUOUS
+                             : page_for_access(vspace, memory, *out_index, access, &prot, &page);
+                if (status == OK)
+                    status = map_carefully(vspace, region, memory, va, page, prot);
+            }
             spinlock_release(&memory->lock);
         } else if (!region->may_fault) {
             status = vspace->scratch != 0 ? OK : untyped_page_alloc(vspace->object.untyped, OBJECT_VSPACE, &vspace->scratch);
@@ -85,10 +113,14 @@ status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access)
 {
     if (address < PAGE_SIZE || address >= USER_TOP)
         return ERROR_BAD_ADDRESS;
-    for (;;) {
+    for (bool can_fill = true;; can_fill = false) {
         struct memory *memory;
         uint64_t index;
-        status_t status = fault_once(vspace, address & ~(PAGE_SIZE - 1), access, &memory, &index);
+        status_t status = fault_once(vspace, address & ~(PAGE_SIZE - 1), access, can_fill, &memory, &index);
+        if (status == ERROR_NO_CONTIGUOUS) {
+            memory_fill_run(memory, index);
+            continue;
+        }
         if (status != ERROR_BUSY)
             return status;
         /* Unmapped or not meanwhile, the memory stays for this kernel entry. */

@@ -112,6 +112,7 @@ static status_t commit_in_parts(struct memory *memory, uint64_t first, uint64_t 
     constexpr uint64_t AT_ONCE = 4;
     status_t status = OK;
     for (uint64_t i = first; i < last && status == OK; i += AT_ONCE) {
+        memory_fill_run(memory, i);
         spinlock_acquire(&memory->lock);
         status = commit_range(memory, i, min_u64(AT_ONCE, last - i));
         spinlock_release(&memory->lock);
@@ -133,37 +134,63 @@ static status_t create(struct untyped *untyped, enum memory_kind kind, uint64_t 
     return OK;
 }
 
-status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t flags, struct memory **out_memory)
+/* What must be there at once, before anything is made: who fails in the middle gives up an object, and seems to wait for its return.
+ * A contiguous run stays charged, for the others it was only asked whether there is as much. */
+static status_t reserve(struct untyped *untyped, uint64_t size_pages, uint32_t flags, paddr_t *out_run)
 {
-    struct memory *memory;
-    status_t status = create(untyped, MEMORY_KIND_ANONYMOUS, size_pages, &memory);
+    if (!(flags & (MEMORY_CONTIGUOUS | MEMORY_COMMITTED)))
+        return OK;
+    status_t status = untyped_charge(untyped, size_pages);
     if (status != OK)
         return status;
     if (flags & MEMORY_CONTIGUOUS) {
-        status = untyped_charge(untyped, size_pages);
-        if (status == OK) {
-            paddr_t run = page_alloc_run(size_pages);
-            if (run == 0 && page_cache_drain())
-                run = page_alloc_run(size_pages);
-            if (run == 0) {
-                untyped_uncharge(untyped, size_pages);
-                status = ERROR_NO_CONTIGUOUS;
-            } else {
-                for (uint64_t i = 0; i < size_pages; i++) {
-                    page_zero(phys_to_virt(run + (i << PAGE_SHIFT)));
-                    arch_irq_poll();
-                }
-                memory->kind = MEMORY_KIND_RUN;
-                memory->is_plain = false;
-                memory->run = run;
-                spinlock_acquire(&memory->lock);
-                memory->committed_pages = size_pages;
-                spinlock_release(&memory->lock);
-                object_pages_add(OBJECT_MEMORY, (int64_t)size_pages);
-            }
+        *out_run = page_alloc_run(size_pages);
+        if (*out_run == 0 && page_cache_drain())
+            *out_run = page_alloc_run(size_pages);
+        if (*out_run != 0)
+            return OK;
+        status = ERROR_NO_CONTIGUOUS;
+    }
+    untyped_uncharge(untyped, size_pages);
+    return status;
+}
+
+static void take_run(struct memory *memory, paddr_t run, uint64_t size_pages)
+{
+    for (uint64_t i = 0; i < size_pages; i++) {
+        page_zero(phys_to_virt(run + (i << PAGE_SHIFT)));
+        arch_irq_poll();
+    }
+    memory->kind = MEMORY_KIND_RUN;
+    memory->is_plain = false;
+    memory->run = run;
+    spinlock_acquire(&memory->lock);
+    memory->committed_pages = size_pages;
+    spinlock_release(&memory->lock);
+    object_pages_add(OBJECT_MEMORY, (int64_t)size_pages);
+}
+
+status_t memory_create(struct untyped *untyped, uint64_t size_pages, uint32_t flags, struct memory **out_memory)
+{
+    paddr_t run = 0;
+    status_t status = reserve(untyped, size_pages, flags, &run);
+    if (status != OK)
+        return status;
+    struct memory *memory;
+    status = create(untyped, MEMORY_KIND_ANONYMOUS, size_pages, &memory);
+    if (status != OK) {
+        if (run != 0) {
+            page_free_run(run, size_pages);
+            untyped_uncharge(untyped, size_pages);
         }
+        return status;
+    }
+    if (run != 0) {
+        take_run(memory, run, size_pages);
     } else {
         memory->is_resizable = (flags & MEMORY_RESIZABLE) != 0;
+        memory->is_huge = (flags & MEMORY_HUGE) != 0;
+        memory->is_plain = !memory->is_huge;
         while (size_pages > memory_capacity(memory))
             memory->depth++;
         if (flags & MEMORY_COMMITTED)
@@ -270,8 +297,9 @@ const struct object_class memory_class = {.kill = memory_kill, .destroy = memory
 status_t untyped_create_memory(struct invocation *inv, struct untyped *self, uint64_t size_bytes, uint32_t flags, handle_t *out_memory)
 {
     uint64_t pages = size_bytes / PAGE_SIZE + (size_bytes % PAGE_SIZE != 0);
-    if (pages == 0 || pages > MEMORY_PAGES_MAX || (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED | MEMORY_RESIZABLE)) != 0 ||
-        (flags & (MEMORY_CONTIGUOUS | MEMORY_RESIZABLE)) == (MEMORY_CONTIGUOUS | MEMORY_RESIZABLE))
+    if (pages == 0 || pages > MEMORY_PAGES_MAX ||
+        (flags & ~(uint32_t)(MEMORY_CONTIGUOUS | MEMORY_COMMITTED | MEMORY_RESIZABLE | MEMORY_HUGE)) != 0 ||
+        ((flags & MEMORY_CONTIGUOUS) && (flags & (MEMORY_RESIZABLE | MEMORY_HUGE))))
         return ERROR_BAD_ARGUMENT;
     struct memory *memory;
     status_t status = memory_create(self, pages, flags, &memory);
@@ -287,7 +315,8 @@ status_t memory_info(struct invocation *inv, struct memory *self, uint64_t *out_
     *out_committed_pages = self->committed_pages;
     spinlock_release(&self->lock);
     *out_flags = self->kind == MEMORY_KIND_RUN ? MEMORY_CONTIGUOUS
-                                               : (self->is_resizable ? MEMORY_RESIZABLE : 0) | (self->is_paged ? MEMORY_PAGED : 0);
+                                               : (self->is_resizable ? MEMORY_RESIZABLE : 0) | (self->is_paged ? MEMORY_PAGED : 0) |
+                                                     (self->is_huge ? MEMORY_HUGE : 0);
     *out_is_device = self->kind == MEMORY_KIND_DEVICE;
     return OK;
 }
@@ -376,6 +405,7 @@ status_t memory_commit(struct invocation *inv, struct memory *self, uint64_t off
         return self->kind == MEMORY_KIND_RUN ? OK : ERROR_UNSUPPORTED;
     uint64_t first = offset >> PAGE_SHIFT, last = (offset + size) >> PAGE_SHIFT;
     for (uint64_t i = first; i < last; i++) {
+        memory_fill_run(self, i);
         status_t status = memory_commit_page(self, i);
         if (status != OK)
             return status;

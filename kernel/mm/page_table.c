@@ -31,6 +31,21 @@ static status_t table_alloc(struct untyped *untyped, paddr_t *out_table)
     return OK;
 }
 
+/* A table for the empty `entry` of another one. */
+static status_t table_add(struct untyped *untyped, paddr_t table, uint64_t *entry)
+{
+    paddr_t next;
+    status_t status = table_alloc(untyped, &next);
+    if (status != OK)
+        return status;
+    page_of(table)->slab_free++;
+    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_table(next), memory_order_release);
+    return OK;
+}
+
+/* arch_pte_is_leaf() is for entries that are present. */
+static bool is_large(uint64_t entry, uint32_t level) { return arch_pte_is_present(entry) && arch_pte_is_leaf(entry, level); }
+
 static uint64_t *entry_in(paddr_t table, vaddr_t va, uint32_t level) { return (uint64_t *)phys_to_virt(table) + entry_index(va, level); }
 
 static inline status_t leaf_set(paddr_t table, vaddr_t va, paddr_t pa, uint32_t prot)
@@ -48,14 +63,9 @@ static inline status_t leaf_set(paddr_t table, vaddr_t va, paddr_t pa, uint32_t 
     paddr_t table = root;
     for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
         uint64_t *entry = entry_in(table, va, level);
-        if (!arch_pte_is_present(*entry)) {
-            paddr_t next;
-            status_t status = table_alloc(untyped, &next);
-            if (status != OK)
-                return status;
-            atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_table(next), memory_order_release);
-            page_of(table)->slab_free++;
-        }
+        status_t status = arch_pte_is_present(*entry) ? OK : table_add(untyped, table, entry);
+        if (status != OK)
+            return status;
         table = arch_pte_address(*entry);
     }
     return leaf_set(table, va, pa, prot);
@@ -71,6 +81,54 @@ status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr
         table = arch_pte_address(entry);
     }
     return leaf_set(table, va, pa, prot);
+}
+
+/* `entry` of a table of this level, for va, is empty or done with: the address of the next one that is not empty, of the table's end, or
+ * beyond `end`. */
+static vaddr_t next_present(const uint64_t *entry, vaddr_t va, vaddr_t end, uint32_t level)
+{
+    vaddr_t at = (va & ~(level_size(level) - 1)) + level_size(level);
+    while (at < end && (at & (level_size(level + 1) - 1)) != 0 && !arch_pte_is_present(*++entry))
+        at += level_size(level);
+    return at;
+}
+
+status_t page_table_map_large(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
+{
+    paddr_t table = root;
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 1; level--) {
+        uint64_t *entry = entry_in(table, va, level);
+        status_t status = arch_pte_is_present(*entry) ? OK : table_add(untyped, table, entry);
+        if (status != OK)
+            return status;
+        table = arch_pte_address(*entry);
+    }
+    uint64_t *entry = entry_in(table, va, 1);
+    if (arch_pte_is_present(*entry))
+        return arch_pte_is_leaf(*entry, 1) ? ERROR_ALREADY : ERROR_BUSY;
+    page_of(table)->slab_free++;
+    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 1), memory_order_release);
+    return OK;
+}
+
+uint64_t page_table_drop_large(paddr_t root, vaddr_t start, vaddr_t end)
+{
+    uint64_t dropped = 0;
+    for (vaddr_t va = start & ~(LARGE_PAGE_SIZE - 1); va < end;) {
+        paddr_t table = root;
+        uint32_t level = ARCH_PT_LEVELS - 1;
+        for (; level > 1 && arch_pte_is_present(*entry_in(table, va, level)); level--)
+            table = arch_pte_address(*entry_in(table, va, level));
+        uint64_t *entry = entry_in(table, va, level);
+        if (level == 1 && is_large(*entry, 1)) {
+            atomic_store_explicit((_Atomic uint64_t *)entry, 0, memory_order_release);
+            page_of(table)->slab_free--;
+            dropped++;
+        }
+        bool is_last = end - va <= level_size(level) - (va & (level_size(level) - 1));
+        va = is_last ? end : next_present(entry, va, end, level);
+    }
+    return dropped;
 }
 
 void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, uint32_t prot)
@@ -112,15 +170,6 @@ static uint32_t leaves_remove(uint64_t *entry, vaddr_t va, vaddr_t stop, uint32_
             removed++;
         }
     return removed;
-}
-
-/* `entry` of a table of this level, for va, is empty: the address of the next one that is not, of the table's end, or beyond `end`. */
-static vaddr_t next_present(const uint64_t *entry, vaddr_t va, vaddr_t end, uint32_t level)
-{
-    vaddr_t at = (va & ~(level_size(level) - 1)) + level_size(level);
-    while (at < end && (at & (level_size(level + 1) - 1)) != 0 && !arch_pte_is_present(*++entry))
-        at += level_size(level);
-    return at;
 }
 
 [[clang::noinline]] static bool unmap_generally(paddr_t root, vaddr_t start, vaddr_t end, paddr_t *out_tables)
@@ -190,11 +239,11 @@ vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end)
         uint32_t level = ARCH_PT_LEVELS - 1;
         for (; level > 0; level--) {
             uint64_t entry = *entry_in(table, va, level);
-            if (!arch_pte_is_present(entry))
+            if (!arch_pte_is_present(entry) || arch_pte_is_leaf(entry, level))
                 break;
             table = arch_pte_address(entry);
         }
-        if (level == 0)
+        if (level == 0 || is_large(*entry_in(table, va, level), level))
             return va;
         va = next_present(entry_in(table, va, level), va, end, level);
     }
@@ -276,11 +325,16 @@ bool page_table_write_protect(paddr_t root, vaddr_t start, vaddr_t end)
 
 bool page_table_lookup(paddr_t root, vaddr_t va, paddr_t *out_pa, uint32_t *out_prot)
 {
-    uint64_t *entry = leaf_entry(root, va);
-    if (entry == nullptr)
+    uint32_t level = ARCH_PT_LEVELS - 1;
+    uint64_t entry = *entry_in(root, va, level);
+    while (level > 0 && arch_pte_is_present(entry) && !arch_pte_is_leaf(entry, level)) {
+        level--;
+        entry = *entry_in(arch_pte_address(entry), va, level);
+    }
+    if (!arch_pte_is_present(entry))
         return false;
-    *out_pa = arch_pte_address(*entry);
-    *out_prot = arch_pte_prot(*entry);
+    *out_pa = arch_pte_address(entry) + (va & (level_size(level) - 1) & ~(PAGE_SIZE - 1));
+    *out_prot = arch_pte_prot(entry);
     return true;
 }
 

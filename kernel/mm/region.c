@@ -31,13 +31,36 @@ struct region *region_next(struct region *region)
     return next != nullptr ? container_of(next, struct region, tree_node) : nullptr;
 }
 
+/* A TLB may hold a large page in pieces, of which one invalidation by address need not reach all. */
+[[clang::noinline]] static bool drop_large(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
+{
+    uint64_t dropped = page_table_drop_large(vspace->root, start, end);
+    vspace->large_count -= dropped;
+    return dropped != 0;
+}
+
 void region_remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end)
 {
     paddr_t tables = 0;
+    bool is_large = vspace->large_count != 0 && drop_large(vspace, start, end);
     /* Tables that go may be cached by walkers, which an invalidation by address need not reach (RISC-V Privileged 4.2.1). */
-    if (page_table_unmap(vspace->root, start, end, &tables) || tables != 0)
-        tlb_shootdown(vspace, start, tables != 0 ? SHOOTDOWN_ALL : (end - start) >> PAGE_SHIFT);
+    if (page_table_unmap(vspace->root, start, end, &tables) || tables != 0 || is_large)
+        tlb_shootdown(vspace, start, tables != 0 || is_large ? SHOOTDOWN_ALL : (end - start) >> PAGE_SHIFT);
     page_table_free_list(vspace->object.untyped, tables);
+}
+
+bool region_protect(struct vspace *vspace, vaddr_t start, vaddr_t end, uint32_t prot)
+{
+    if (vspace->large_count != 0 && drop_large(vspace, start, end))
+        tlb_shootdown(vspace, start, SHOOTDOWN_ALL);
+    return page_table_protect(vspace->root, start, end, prot);
+}
+
+static bool write_protect(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock)
+{
+    if (vspace->large_count != 0 && drop_large(vspace, start, end))
+        tlb_shootdown(vspace, start, SHOOTDOWN_ALL);
+    return page_table_write_protect(vspace->root, start, end);
 }
 
 struct region *region_alloc(struct vspace *vspace)
@@ -194,7 +217,7 @@ void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64
         vaddr_t end = start + ((to - from) << PAGE_SHIFT);
         if (what == WITHDRAW_ALL)
             region_remove_translations(vspace, start, end);
-        else if ((region->prot & PROT_WRITE) && page_table_write_protect(vspace->root, start, end))
+        else if ((region->prot & PROT_WRITE) && write_protect(vspace, start, end))
             tlb_shootdown(vspace, start, to - from);
     }
 }

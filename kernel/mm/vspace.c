@@ -58,10 +58,13 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
     vaddr_t candidate = max_u64(vspace->full_up_to, FIRST);
     bool is_full = true; /* up to here */
     uint32_t count = 0;
+    uint64_t align = size >= LARGE_PAGE_SIZE ? LARGE_PAGE_SIZE - 1 : 0;
+    vaddr_t place = (candidate + align) & ~align;
     struct region *region = region_at_or_after(vspace, candidate);
-    while (region != nullptr && (region->start <= candidate || region->start - candidate < size)) {
+    while (region != nullptr && region->start < place + size) {
         is_full = is_full && region->start <= candidate;
         candidate = region->end;
+        place = (candidate + align) & ~align;
         if (is_full)
             vspace->full_up_to = candidate;
         if (++count % AT_ONCE == 0) {
@@ -72,7 +75,7 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
             region = region_next(region);
         }
     }
-    return candidate <= USER_TOP && USER_TOP - candidate >= size ? candidate : 0;
+    return place <= USER_TOP && USER_TOP - place >= size ? place : 0;
 }
 
 /* Chooses where a new region of this size goes, or looks whether it can go where it is to. */
@@ -403,7 +406,7 @@ static bool show_prot(struct vspace *vspace, struct region *region, vaddr_t star
         prot &= region->memory->may_share ? ~(uint32_t)PROT_WRITE : UINT32_MAX;
         spinlock_release(&region->memory->lock);
     }
-    return page_table_protect(vspace->root, max_u64(region->start, start), min_u64(region->end, end), prot | PROT_USER);
+    return region_protect(vspace, max_u64(region->start, start), min_u64(region->end, end), prot | PROT_USER);
 }
 
 /* The page tables of [start, end) allow what the regions do, whatever is mapped there by now. A part at a time. */
@@ -512,6 +515,16 @@ status_t vspace_set_inherit(struct invocation *inv, struct vspace *self, uint64_
         return ERROR_BAD_ARGUMENT;
     struct range_change change = {.is_inherit = true, .inherit = inherit};
     return change_range(self, address, size, &change);
+}
+
+status_t vspace_info(struct invocation *inv, struct vspace *self, uint64_t *out_mapped_pages, uint64_t *out_large_pages)
+{
+    (void)inv;
+    spinlock_acquire(&self->lock);
+    *out_mapped_pages = self->mapped_pages;
+    *out_large_pages = self->large_count;
+    spinlock_release(&self->lock);
+    return OK;
 }
 
 status_t vspace_query(struct invocation *inv, struct vspace *self, uint64_t address, uint64_t *out_start, uint64_t *out_size,

@@ -24,6 +24,7 @@ struct memory {
     bool is_shrinking;     /* lock; a resize is under way */
     bool is_resizable;     /* MEMORY_RESIZABLE, or paged: may be mapped only where a fault is expected */
     bool is_paged;         /* missing pages are not zero: a pager has them (kernel/pager.h); may_share is set too */
+    bool is_huge;          /* MEMORY_HUGE; not plain */
     bool is_traced;        /* the trace writes to it: its kill is told */
     bool has_futexes;      /* somebody waited for a word of it once; set once, peek() */
     uint8_t depth;         /* radix levels above the inline array; 0 = inline */
@@ -59,6 +60,13 @@ uint64_t memory_pages_missing_locked(struct memory *memory, uint64_t index) REQU
 void memory_page_forget_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
 /* The place of page `index` and how many follow it in the same node; nullptr when the node is missing (and `allocate` did not help). */
 paddr_t *memory_places_locked(struct memory *memory, uint64_t index, bool allocate, uint64_t *out_count) REQUIRES(&memory->lock);
+
+/* mm/large.c. Pages [first, first + 512) are there, one run that begins at `page`, and may be mapped as one. */
+bool memory_is_run_locked(struct memory *memory, uint64_t first, paddr_t page) REQUIRES(&memory->lock);
+/* The 2 MiB round page `index` are empty, and are to be filled by one run; memory_fill_run() does so, with no lock held, if it is so and
+ * there is one. */
+bool memory_wants_run_locked(struct memory *memory, uint64_t index) REQUIRES(&memory->lock);
+void memory_fill_run(struct memory *memory, uint64_t index);
 
 /* mm/fault.c: whether one of the pages is pinned. No lock held. */
 bool memory_has_pins(struct memory *memory, uint64_t first, uint64_t count);

@@ -23,6 +23,8 @@ void region_split_at_edges(struct vspace *vspace, vaddr_t start, vaddr_t end, st
 
 /* Empties the page tables of [start, end) and waits until no CPU translates there. */
 void region_remove_translations(struct vspace *vspace, vaddr_t start, vaddr_t end) REQUIRES(&vspace->lock);
+/* Changes the protection of what is mapped in [start, end) and not 2 MiB large (that is removed); true when the caller must flush it. */
+bool region_protect(struct vspace *vspace, vaddr_t start, vaddr_t end, uint32_t prot) REQUIRES(&vspace->lock);
 /* Before long work under vspace->lock: removes the translations of [start, end) in parts, with interrupts let in between. What is touched
  * again meanwhile is found by the caller's own pass, which is short then. No lock held. */
 void region_evict_large(struct vspace *vspace, vaddr_t start, vaddr_t end);

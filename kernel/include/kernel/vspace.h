@@ -28,6 +28,7 @@ struct vspace {
     paddr_t scratch; /* page shown where a memory is gone; 0 = no such place was touched */
     uint64_t mapped_pages GUARDED_BY(&lock);
     vaddr_t full_up_to GUARDED_BY(&lock);    /* below, nothing is free where mappings without an address go */
+    uint64_t large_count GUARDED_BY(&lock);  /* translations of 2 MiB: what works on page tables drops them first (region.h) */
     uint64_t orphan_count GUARDED_BY(&lock); /* regions whose memory is gone */
     bool is_destroyed;                       /* set once, under lock; peek() */
     uint32_t asid;                           /* its translations' identifier in every TLB; 0 = shared (smp/tlb.c) */

@@ -50,6 +50,7 @@ void fork_tests(void);
 void vspace_tests(void);
 void resize_tests(void);
 void pager_tests(void);
+void large_tests(void);
 void tlb_tests(void);
 void process_tests(void);
 void thread_tests(void);

@@ -37,6 +37,7 @@ int main(void)
     vspace_tests();
     resize_tests();
     pager_tests();
+    large_tests();
     tlb_tests();
     process_tests();
     fork_tests();

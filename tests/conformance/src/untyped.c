@@ -84,7 +84,7 @@ static void bad_arguments(void)
     EXPECT_STATUS(tess_untyped_create_memory(u, 0, 0, &out), ERROR_BAD_ARGUMENT);
     EXPECT_STATUS(tess_untyped_create_memory(u, ~0ull, 0, &out), ERROR_BAD_ARGUMENT);
     EXPECT_STATUS(tess_untyped_create_memory(u, (1ull << 40) + 1, 0, &out), ERROR_BAD_ARGUMENT);
-    EXPECT_STATUS(tess_untyped_create_memory(u, STD_PAGE, 16, &out), ERROR_BAD_ARGUMENT);
+    EXPECT_STATUS(tess_untyped_create_memory(u, STD_PAGE, 32, &out), ERROR_BAD_ARGUMENT);
     EXPECT_STATUS(tess_untyped_create_memory(u, 1ull << 40, MEMORY_COMMITTED, &out), ERROR_NO_MEMORY);
     EXPECT_STATUS(tess_untyped_create_memory(u, 1ull << 40, MEMORY_CONTIGUOUS, &out), ERROR_NO_MEMORY);
     EXPECT_OK(tess_untyped_create_memory(u, 1ull << 40, 0, &memory)); /* nothing is charged until it is used */
