@@ -168,7 +168,7 @@ static bool may_wait_for_memory(struct thread *thread)
 {
     constexpr uint64_t PATIENCE_NS = 1'000'000'000;
     uint64_t now = arch_time_ns();
-    if (now >= thread->memory_wait_until_ns + PATIENCE_NS)
+    if (thread->memory_wait_until_ns == 0 || now >= thread->memory_wait_until_ns + PATIENCE_NS)
         thread->memory_wait_until_ns = now + PATIENCE_NS;
     return now < thread->memory_wait_until_ns && reap_is_pending();
 }
