@@ -225,6 +225,15 @@ static void reads_rounds(void *context)
     }
 }
 
+/* What was given up comes back when every CPU has been out of the kernel, which on a loaded host takes its time. */
+static void wait_for_room(uint64_t pages)
+{
+    uint64_t end = patience(), limit = 0, used = 0, objects;
+    do
+        EXPECT_OK(tess_untyped_info(std_self.untyped, &limit, &used, &objects));
+    while (limit - used < pages && time_now_ns() < end);
+}
+
 static void replaced_everywhere(void)
 {
     struct shared shared = {.at = 0x800000000};
@@ -236,6 +245,7 @@ static void replaced_everywhere(void)
         thread_start(&threads[i], reads_rounds, &shared);
     uint64_t end = time_after_ns(NS_PER_S), value, rounds = 0;
     for (uint64_t round = 2; time_now_ns() < end && round < 60 && test_has_passed(); round++, rounds++) {
+        wait_for_room(2 * LARGE_PAGES);
         handle_t next = make(LARGE_PAGES, MEMORY_HUGE | MEMORY_COMMITTED);
         value = round;
         EXPECT_OK(tess_memory_write(next, 300 * STD_PAGE, (uint64_t)&value, 8));
