@@ -52,7 +52,7 @@ def link_kernel(args):
         folder = Path(name)
 
         def link(blob, out):
-            run(LD, "-T", args.script, *COMMON, "-static", f"--thinlto-cache-dir={args.out}.cache", "-o", out, *whole(args.library[0]), *args.library[1:],
+            run(LD, "-T", args.script, *COMMON, "-static", "-mllvm", "-inline-threshold=160", f"--thinlto-cache-dir={args.out}.cache", "-o", out, *whole(args.library[0]), *args.library[1:],
                 assemble_table(cc, blob, folder))
             return symbols.table(symbols.functions(out, "kernel_image_start"))
 

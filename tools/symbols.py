@@ -29,7 +29,7 @@ def functions(elf, base_symbol=None):
             base = address
         # "$x", "$d" and ".L..." are markers of the assembler, no functions.
         if kind in "tTwW" and not name.startswith(("$", ".")):
-            symbols.append((address, name))
+            symbols.append((address, name.partition(".llvm.")[0]))  # what the linker made of a local name
     best = {}
     for address, name in symbols:
         offset = address - base

@@ -21,7 +21,7 @@ bool cell_give_ppm(struct cell *cell, int64_t ppm)
     uint64_t given = cell->sched_given + (uint64_t)ppm;
     bool has_enough = ppm <= 0 || given <= cell->sched_limit;
     if (has_enough)
-        cell->sched_given = given;
+        peekable_set(cell->sched_given, given);
     spinlock_release(&admission_lock);
     return has_enough;
 }
@@ -38,8 +38,8 @@ status_t cell_set_sched_limit(struct invocation *inv, struct cell *self, const s
     uint64_t given = self->sched_given - child->sched_limit + ppm;
     bool has_enough = given <= self->sched_limit && child->sched_given <= ppm;
     if (has_enough) {
-        self->sched_given = given;
-        child->sched_limit = ppm;
+        peekable_set(self->sched_given, given);
+        peekable_set(child->sched_limit, ppm);
     }
     spinlock_release(&admission_lock);
     return has_enough ? OK : ERROR_OVERCOMMITTED;

@@ -93,7 +93,7 @@ void timer_program(void) NO_THREAD_SAFETY
 {
     struct timer_queue *queue = arch_cpu()->timer_queue;
     uint64_t next = queue->slice_end_ns;
-    if (queue->timers.root != nullptr) {
+    if (peek(queue->timers.root) != nullptr) {
         spinlock_acquire(&queue->lock);
         struct timer *timer = first_timer(queue);
         if (timer != nullptr && timer->deadline_ns < next)

@@ -1,4 +1,5 @@
 """What the scenarios of the whole system share: reading its facts, comparing what it holds, and talking to its shell."""
+import errno
 import json
 import re
 import socket
@@ -130,8 +131,9 @@ def talk(machine, data, timeout=15, is_ended=False):
                 link.shutdown(socket.SHUT_WR)
             while part := link.recv(65536):
                 answer += part
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+        except OSError as error:
+            if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):  # hung up; the last is shutdown()'s word for it
+                raise
     return answer
 
 

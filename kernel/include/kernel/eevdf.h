@@ -118,7 +118,9 @@ static inline int64_t eevdf_leave_to_unplaced(struct eevdf_queue *queue)
 {
     struct eevdf_running *running = &queue->running;
     const struct eevdf_entity *only = queue->only;
-    uint64_t ahead = min_u64(running->v - queue->base, (uint64_t)queue->lag_limit << EEVDF_SHIFT);
+    /* Weights are below 2^17: no product wraps, and what is cut off owes more than the limit of any lag, whatever the two weigh. */
+    constexpr uint64_t AHEAD_MAX = 1ull << 46;
+    uint64_t ahead = min_u64(running->v - queue->base, AHEAD_MAX);
     int64_t ticks = (int64_t)(ahead * running->weight >> EEVDF_SHIFT) - (int64_t)queue->joined_after;
     int64_t owed = ticks > 0 ? (int64_t)((uint64_t)ticks * only->weight / queue->weight) : 0;
     queue->weight = only->weight;

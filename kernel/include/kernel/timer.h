@@ -28,5 +28,5 @@ void timer_program(void);                        /* at kernel exit: next deadlin
 /* It would change nothing. Peeks, as it does. */
 static inline bool timer_is_programmed(const struct timer_queue *queue) NO_THREAD_SAFETY
 {
-    return queue->timers.root == nullptr && queue->slice_end_ns == queue->programmed_ns;
+    return peek(queue->timers.root) == nullptr && queue->slice_end_ns == queue->programmed_ns;
 }

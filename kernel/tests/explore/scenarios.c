@@ -234,7 +234,9 @@ constexpr uint32_t SUBMISSIONS = 2, COMPLETIONS = 4;
 
 static void make_ring(void)
 {
-    struct invocation inv = {.cspace = explore_handles};
+    static struct thread maker; /* whose cell pays for the ring's operations */
+    maker.process = explore_process;
+    struct invocation inv = {.cspace = explore_handles, .thread = &maker};
     struct memory *memory;
     must(memory_create(untyped_root, 1, MEMORY_COMMITTED, &memory));
     must(

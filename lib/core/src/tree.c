@@ -19,7 +19,7 @@ static void replace_child(struct tree *tree, struct tree_node *node, struct tree
 {
     struct tree_node *parent = node->parent;
     if (parent == nullptr) {
-        tree->root = replacement;
+        __atomic_store_n(&tree->root, replacement, __ATOMIC_RELAXED); /* others may look whether there is anything */
     } else if (parent->left == node) {
         parent->left = replacement;
     } else {
@@ -101,7 +101,7 @@ INLINE void insert(struct tree *tree, struct tree_node *node, tree_update_fn *up
         link = tree->less(node, parent) ? &parent->left : &parent->right;
     }
     *node = (struct tree_node){.parent = parent, .height = 1};
-    *link = node;
+    __atomic_store_n(link, node, __ATOMIC_RELAXED);
     if (update != nullptr) {
         update(node);
     }
