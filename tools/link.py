@@ -52,7 +52,7 @@ def link_kernel(args):
         folder = Path(name)
 
         def link(blob, out):
-            run(LD, "-T", args.script, *COMMON, "-static", "-mllvm", "-inline-threshold=160", f"--thinlto-cache-dir={args.out}.cache", "-o", out, *whole(args.library[0]), *args.library[1:],
+            run(LD, "-T", args.script, *COMMON, "-static", "-mllvm", f"-inline-threshold={args.inline_threshold}", f"--thinlto-cache-dir={args.out}.cache", "-o", out, *whole(args.library[0]), *args.library[1:],
                 assemble_table(cc, blob, folder))
             return symbols.table(symbols.functions(out, "kernel_image_start"))
 
@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--bin", type=Path)
     parser.add_argument("--symbols", type=Path)
     parser.add_argument("--script", type=Path)
+    parser.add_argument("--inline-threshold", type=int, default=225)
     parser.add_argument("--cc")
     parser.add_argument("library", nargs="+")
     args = parser.parse_args()
