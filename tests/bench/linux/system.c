@@ -125,9 +125,13 @@ void cpu_pin(uint32_t cpu)
 int start(int count, char **arguments);
 int start(int count, char **arguments)
 {
-    const char *what = count > 1 ? arguments[1] : "";
-    if (what[0] == 's' && count > 2)
-        scale_run((uint32_t)(arguments[2][0] - '0'));
+    /* What the kernel does not know of its own command line stands there, too. */
+    const char *cpus = nullptr;
+    for (int i = 1; i + 1 < count; i++)
+        if (arguments[i][0] == 's' && arguments[i][1] == 'c')
+            cpus = arguments[i + 1];
+    if (cpus != nullptr)
+        scale_run((uint32_t)(cpus[0] - '0'));
     else
         paths_run();
     say("bench: done", "", 0, 0, 0);
