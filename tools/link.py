@@ -8,6 +8,8 @@ link.py kernel  --out kernel.debug --elf kernel.elf --bin kernel.bin --script X.
     time optimisation (ThinLTO): the first link compiles, the others find its objects in the cache.
 link.py program --out X.debug --elf X --symbols X.sym MAIN_LIBRARY LIBRARY...
     A static position independent program: text, constants and data in segments of their own pages.
+link.py image   --out X.debug --bin X.bin --script X.ld LIBRARY...
+    Code for one fixed address, as the bytes that lie there.
 """
 import argparse
 import json
@@ -73,11 +75,16 @@ def link_program(args):
     args.symbols.write_bytes(symbols.table(symbols.functions(args.out)))
 
 
+def link_image(args):
+    run(LD, *COMMON, "-static", "-T", args.script, "-o", args.out, *whole(args.library[0]), *args.library[1:])
+    run(OBJCOPY, "-O", "binary", args.out, args.bin)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["kernel", "program"])
+    parser.add_argument("kind", choices=["kernel", "program", "image"])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--elf", type=Path, required=True)
+    parser.add_argument("--elf", type=Path)
     parser.add_argument("--bin", type=Path)
     parser.add_argument("--symbols", type=Path)
     parser.add_argument("--script", type=Path)
@@ -85,7 +92,7 @@ def main():
     parser.add_argument("--cc")
     parser.add_argument("library", nargs="+")
     args = parser.parse_args()
-    (link_kernel if args.kind == "kernel" else link_program)(args)
+    {"kernel": link_kernel, "program": link_program, "image": link_image}[args.kind](args)
     return 0
 
 

@@ -6,6 +6,7 @@
 #pragma once
 #include <stdint.h>
 #include <tess/abi.h>
+#include <tess/thread_block.h>
 
 struct tess_regs {
     uint64_t op; /* in: OP_*; out: op of the message or reply */
@@ -13,21 +14,6 @@ struct tess_regs {
     uint64_t aux;     /* in: deadline (absolute ns) or reply token; out: badge */
     uint64_t word[4]; /* in and out */
 };
-
-static inline struct tess_thread_block *tess_thread_block(void)
-{
-    struct tess_thread_block *block;
-#if defined(__x86_64__)
-    __asm__("movq %%fs:0, %0" : "=r"(block)); /* first member: its own address */
-#elif defined(__aarch64__)
-    __asm__("mrs %0, tpidr_el0" : "=r"(block));
-#elif defined(__riscv)
-    __asm__("mv %0, tp" : "=r"(block));
-#endif
-    return block;
-}
-
-static inline struct tess_message_page *tess_message_page(void) { return (struct tess_message_page *)tess_thread_block()->message_page; }
 
 static inline status_t tess_invoke(struct tess_regs *regs)
 {

@@ -1,0 +1,92 @@
+/* Linux's errors (the same numbers on the three architectures: include/uapi/asm-generic/errno*.h of Linux name them). A call answers a
+ * result >= 0 or one of these negated. */
+#pragma once
+#include <stdint.h>
+#include <tess/abi.h>
+
+enum : int32_t {
+    LINUX_EPERM = 1,
+    LINUX_ENOENT = 2,
+    LINUX_ESRCH = 3,
+    LINUX_EINTR = 4,
+    LINUX_EIO = 5,
+    LINUX_ENXIO = 6,
+    LINUX_E2BIG = 7,
+    LINUX_ENOEXEC = 8,
+    LINUX_EBADF = 9,
+    LINUX_ECHILD = 10,
+    LINUX_EAGAIN = 11,
+    LINUX_ENOMEM = 12,
+    LINUX_EACCES = 13,
+    LINUX_EFAULT = 14,
+    LINUX_ENOTBLK = 15,
+    LINUX_EBUSY = 16,
+    LINUX_EEXIST = 17,
+    LINUX_EXDEV = 18,
+    LINUX_ENODEV = 19,
+    LINUX_ENOTDIR = 20,
+    LINUX_EISDIR = 21,
+    LINUX_EINVAL = 22,
+    LINUX_ENFILE = 23,
+    LINUX_EMFILE = 24,
+    LINUX_ENOTTY = 25,
+    LINUX_ETXTBSY = 26,
+    LINUX_EFBIG = 27,
+    LINUX_ENOSPC = 28,
+    LINUX_ESPIPE = 29,
+    LINUX_EROFS = 30,
+    LINUX_EMLINK = 31,
+    LINUX_EPIPE = 32,
+    LINUX_EDOM = 33,
+    LINUX_ERANGE = 34,
+    LINUX_EDEADLK = 35,
+    LINUX_ENAMETOOLONG = 36,
+    LINUX_ENOLCK = 37,
+    LINUX_ENOSYS = 38,
+    LINUX_ENOTEMPTY = 39,
+    LINUX_ELOOP = 40,
+    LINUX_ENOMSG = 42,
+    LINUX_ENODATA = 61,
+    LINUX_ETIME = 62,
+    LINUX_EPROTO = 71,
+    LINUX_EBADMSG = 74,
+    LINUX_EOVERFLOW = 75,
+    LINUX_EILSEQ = 84,
+    LINUX_ENOTSOCK = 88,
+    LINUX_EDESTADDRREQ = 89,
+    LINUX_EMSGSIZE = 90,
+    LINUX_EPROTOTYPE = 91,
+    LINUX_ENOPROTOOPT = 92,
+    LINUX_EPROTONOSUPPORT = 93,
+    LINUX_ESOCKTNOSUPPORT = 94,
+    LINUX_EOPNOTSUPP = 95,
+    LINUX_EPFNOSUPPORT = 96,
+    LINUX_EAFNOSUPPORT = 97,
+    LINUX_EADDRINUSE = 98,
+    LINUX_EADDRNOTAVAIL = 99,
+    LINUX_ENETDOWN = 100,
+    LINUX_ENETUNREACH = 101,
+    LINUX_ECONNABORTED = 103,
+    LINUX_ECONNRESET = 104,
+    LINUX_ENOBUFS = 105,
+    LINUX_EISCONN = 106,
+    LINUX_ENOTCONN = 107,
+    LINUX_ETIMEDOUT = 110,
+    LINUX_ECONNREFUSED = 111,
+    LINUX_EHOSTUNREACH = 113,
+    LINUX_EALREADY = 114,
+    LINUX_EINPROGRESS = 115,
+    LINUX_ESTALE = 116,
+    LINUX_EDQUOT = 122,
+    LINUX_ECANCELED = 125,
+    LINUX_EOWNERDEAD = 130,
+
+    /* Never seen by a program: a wait was cut short by a signal, and the way out decides (signal.h). */
+    LINUX_ERESTARTSYS = 512,           /* again, unless a handler without SA_RESTART runs: EINTR */
+    LINUX_ERESTARTNOINTR = 513,        /* again, always */
+    LINUX_ERESTARTNOHAND = 514,        /* again, unless a handler runs: EINTR */
+    LINUX_ERESTART_RESTARTBLOCK = 516, /* restart_syscall, unless a handler runs: EINTR */
+};
+
+/* -errno for what a kernel call or a service answered; 0 for OK. INTERRUPTED is -LINUX_ERESTARTSYS. */
+int64_t linux_error(status_t status);

@@ -1,0 +1,149 @@
+/* How the program gets here and back (docs/upcalls.md). TPIDRRO_EL0 is the frame. C functions keep what they must and the gate gives back the rest. */
+#include <linux/calls.h>
+
+#define FRAME_CAUSE 288
+#define FRAME_WORK 688
+
+    .section .text.gate, "ax"
+    .globl linux_gate
+linux_gate:
+    svc #0
+    brk #1
+
+    .section .text.start, "ax"
+    .globl linux_start_entry
+linux_start_entry:
+    mov x29, xzr
+    mov x30, xzr
+    bl linux_start
+    brk #1
+
+    .text
+    .globl linux_entry
+    .balign 16
+linux_entry:
+    mrs x9, tpidrro_el0
+    ldr w10, [x9, #FRAME_CAUSE]
+    cmp w10, #16
+    b.ne linux_entry_event
+    cmp x8, #LINUX_CALL_LIMIT
+    b.hs 2f
+    adrp x10, linux_call_table
+    add x10, x10, :lo12:linux_call_table
+    ldr x10, [x10, x8, lsl #3]
+    blr x10
+1:  mrs x9, tpidrro_el0
+    ldr x10, [x9, #FRAME_WORK]
+    cbnz x10, 3f
+    add x10, x0, #516
+    cmp x10, #4
+    b.ls 3f
+    str x0, [x9]
+    .globl linux_resume, linux_thread_entry
+linux_resume:
+linux_thread_entry:
+    mov x0, #0
+    b linux_gate
+2:  bl linux_call_missing
+    b 1b
+3:  bl linux_call_exit
+    b linux_resume
+
+linux_entry_event:
+    bl linux_event
+    b linux_resume
+
+    .globl linux_fault_entry
+linux_fault_entry:
+    mrs x0, tpidrro_el0
+    bl linux_native_fault
+    tbz w0, #0, 3f
+    mov x0, #1
+    b linux_gate
+3:  brk #1
+
+/* Nothing goes back without the kernel here. */
+    .globl linux_restart_start, linux_restart_end, linux_restart_target
+linux_restart_start:
+linux_restart_end:
+linux_restart_target:
+    brk #1
+
+    .globl linux_thread_end
+linux_thread_end:
+    mov w9, #2
+    mov x10, x0
+    mov x0, x1
+    mov x1, x2
+    stlr w9, [x10]
+    svc #0
+    brk #1
+
+/* int64_t linux_copy_raw(to, from, size); linux_zero_raw(to, size): 0 or -EFAULT. */
+    .globl linux_copy_raw
+linux_copy_raw:
+4:  subs x2, x2, #16
+    b.lo 6f
+5:  ldp x3, x4, [x1], #16
+    stp x3, x4, [x0], #16
+    subs x2, x2, #16
+    b.hs 5b
+6:  add x2, x2, #16
+7:  cbz x2, 8f
+    ldrb w3, [x1], #1
+    strb w3, [x0], #1
+    sub x2, x2, #1
+    b 7b
+8:  mov x0, #0
+    ret
+9:
+
+    .globl linux_zero_raw
+linux_zero_raw:
+10: cbz x1, 8b
+    strb wzr, [x0], #1
+    sub x1, x1, #1
+    b 10b
+11:
+
+/* int64_t linux_string_raw(to, from, size): copies up to and with the end; how many bytes before it, `size` = no end, or -EFAULT. */
+    .globl linux_string_raw
+linux_string_raw:
+12: mov x3, #0
+13: cmp x3, x2
+    b.hs 14f
+    ldrb w4, [x1, x3]
+    strb w4, [x0, x3]
+    cbz w4, 14f
+    add x3, x3, #1
+    b 13b
+14: mov x0, x3
+    ret
+15:
+
+/* int64_t linux_exchange_raw(address, expected *, desired) */
+    .globl linux_exchange_raw
+linux_exchange_raw:
+    ldr w3, [x1]
+16: ldaxr w4, [x0]
+    cmp w4, w3
+    b.ne 17f
+    stlxr w5, w2, [x0]
+    cbnz w5, 16b
+17: str w4, [x1]
+    mov x0, #0
+    ret
+
+18: mov x0, #-14
+    ret
+
+    .section .fixups, "a"
+    .quad 4b, 9b, 18b
+    .quad 10b, 11b, 18b
+    .quad 12b, 15b, 18b
+    .quad 16b, 17b, 18b
+
+    .section .trampoline, "ax"
+    mov x8, #139
+    svc #0
+    brk #1

@@ -1,0 +1,159 @@
+/* How the program gets here and back (docs/upcalls.md). The frame comes in t0 and stays in tp, which C code leaves alone. */
+#include <linux/calls.h>
+
+#define FRAME_CAUSE 288
+#define FRAME_WORK 688
+#define FRAME_A0 80
+
+    .option norelax
+    .section .text.gate, "ax"
+    .globl linux_gate
+linux_gate:
+    ecall
+    unimp
+
+    .section .text.start, "ax"
+    .globl linux_start_entry
+linux_start_entry:
+    li s0, 0
+    li ra, 0
+    call linux_start
+    unimp
+
+    .text
+    .globl linux_entry
+    .balign 16
+linux_entry:
+    mv tp, t0
+    lw t1, FRAME_CAUSE(t0)
+    li t2, 16
+    bne t1, t2, linux_entry_event
+    li t2, LINUX_CALL_LIMIT
+    bgeu a7, t2, 2f
+    lla t2, linux_call_table
+    slli t1, a7, 3
+    add t2, t2, t1
+    ld t2, (t2)
+    jalr t2
+1:  ld t1, FRAME_WORK(tp)
+    bnez t1, 3f
+    addi t1, a0, 516
+    sltiu t1, t1, 5
+    bnez t1, 3f
+    sd a0, FRAME_A0(tp)
+    .globl linux_resume, linux_thread_entry
+linux_resume:
+linux_thread_entry:
+    li a0, 0
+    tail linux_gate
+2:  call linux_call_missing
+    j 1b
+3:  call linux_call_exit
+    j linux_resume
+
+linux_entry_event:
+    call linux_event
+    j linux_resume
+
+    .globl linux_fault_entry
+linux_fault_entry:
+    mv a0, t0
+    call linux_native_fault
+    beqz a0, 3f
+    li a0, 1
+    tail linux_gate
+3:  unimp
+
+/* Nothing goes back without the kernel here. */
+    .globl linux_restart_start, linux_restart_end, linux_restart_target
+linux_restart_start:
+linux_restart_end:
+linux_restart_target:
+    unimp
+
+    .globl linux_thread_end
+linux_thread_end:
+    mv t1, a0
+    mv a0, a1
+    mv a1, a2
+    li t2, 2
+    fence rw, w
+    sw t2, (t1)
+    ecall
+    unimp
+
+/* int64_t linux_copy_raw(to, from, size); linux_zero_raw(to, size): 0 or -EFAULT. */
+    .globl linux_copy_raw
+linux_copy_raw:
+4:  or a3, a0, a1
+    andi a3, a3, 7
+    bnez a3, 7f
+5:  sltiu a3, a2, 8
+    bnez a3, 7f
+    ld a4, (a1)
+    sd a4, (a0)
+    addi a1, a1, 8
+    addi a0, a0, 8
+    addi a2, a2, -8
+    j 5b
+7:  beqz a2, 8f
+    lbu a4, (a1)
+    sb a4, (a0)
+    addi a1, a1, 1
+    addi a0, a0, 1
+    addi a2, a2, -1
+    j 7b
+8:  li a0, 0
+    ret
+9:
+
+    .globl linux_zero_raw
+linux_zero_raw:
+10: beqz a1, 8b
+    sb zero, (a0)
+    addi a0, a0, 1
+    addi a1, a1, -1
+    j 10b
+11:
+
+/* int64_t linux_string_raw(to, from, size): copies up to and with the end; how many bytes before it, `size` = no end, or -EFAULT. */
+    .globl linux_string_raw
+linux_string_raw:
+12: li a3, 0
+13: bgeu a3, a2, 14f
+    add a4, a1, a3
+    lbu a4, (a4)
+    add a5, a0, a3
+    sb a4, (a5)
+    beqz a4, 14f
+    addi a3, a3, 1
+    j 13b
+14: mv a0, a3
+    ret
+15:
+
+/* int64_t linux_exchange_raw(address, expected *, desired) */
+    .globl linux_exchange_raw
+linux_exchange_raw:
+    lw a3, (a1)
+16: lr.w.aqrl a4, (a0)
+    bne a4, a3, 17f
+    sc.w.rl a5, a2, (a0)
+    bnez a5, 16b
+17: sw a4, (a1)
+    li a0, 0
+    ret
+
+18: li a0, -14
+    ret
+
+    .section .fixups, "a"
+    .quad 4b, 9b, 18b
+    .quad 10b, 11b, 18b
+    .quad 12b, 15b, 18b
+    .quad 16b, 17b, 18b
+
+    .section .trampoline, "ax"
+    li a7, 139
+    ecall
+    unimp
