@@ -436,20 +436,22 @@ bool cspace_close_step(struct cspace *cspace)
     atomic_store(&cspace->is_closed, true);
     spinlock_release(&cspace->lock);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with insert_locked()'s */
-    uint32_t count = atomic_load(&cspace->slot_count);
-    for (uint32_t done = 0; done < 48; done++) {
-        uint32_t index = atomic_load(&cspace->clear_cursor);
-        if (index >= count)
-            return false;
-        if (!atomic_compare_exchange_strong(&cspace->clear_cursor, &index, index + 1))
-            continue; /* another CPU took this one */
+    uint32_t count = atomic_load(&cspace->slot_count), index = atomic_load(&cspace->clear_cursor);
+    constexpr uint32_t WORK = 256, WORK_FULL = 5; /* an empty slot is 1 */
+    for (uint32_t done = 0; done < WORK && index < count; done++, index++) {
         struct slot *slot = cspace_slot(cspace, index);
-        uint64_t name = atomic_load(&slot->name); /* before the object: whose it then is not, slot_drop() finds out */
+        uint64_t name =
+            atomic_load_explicit(&slot->name, memory_order_acquire); /* before the object: whose it then is not, slot_drop() finds out */
+        if ((uint32_t)name != index)
+            continue;
         struct object *object = atomic_load_explicit(&slot->object, memory_order_relaxed);
-        if ((uint32_t)name == index && object != nullptr)
+        if (object != nullptr)
             (void)slot_drop(slot, object, (uint32_t)(name >> 32));
+        done += WORK_FULL - 1;
     }
-    return true;
+    /* Two CPUs at once do some of it twice, perhaps; neither passes what is not done. */
+    atomic_store(&cspace->clear_cursor, index);
+    return index < count;
 }
 
 static void cspace_class_kill(struct object *object)
@@ -469,10 +471,11 @@ static bool cspace_class_destroy(struct object *object)
         return true;
     for (uint32_t i = 0; i < cspace->slot_count / SLOTS_PER_PAGE; i++) {
         untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages[i]));
+        cspace->pages[i] = nullptr;
         if (i % 16 == 15)
             arch_irq_poll();
     }
-    untyped_page_free(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages));
+    untyped_page_free_zeroed(object->untyped, OBJECT_CSPACE, virt_to_phys(cspace->pages));
     return true;
 }
 

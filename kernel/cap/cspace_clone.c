@@ -12,13 +12,14 @@
 static status_t page_add(struct cspace *clone, struct untyped *untyped)
 {
     paddr_t page;
-    status_t status = untyped_page_alloc(untyped, OBJECT_CSPACE, &page);
+    status_t status = untyped_page_take(untyped, OBJECT_CSPACE, &page); /* an empty slot's other fields mean nothing */
     if (status != OK)
         return status;
     uint32_t count = atomic_load_explicit(&clone->slot_count, memory_order_relaxed);
     struct slot *slots = phys_to_virt(page);
     for (uint32_t i = 0; i < SLOTS_PER_PAGE; i++) {
         slots[i].cspace = clone;
+        atomic_store_explicit(&slots[i].object, nullptr, memory_order_relaxed);
         atomic_store_explicit(&slots[i].name, (1ull << 32 | (count + i)) ^ SLOT_EMPTY, memory_order_relaxed);
     }
     atomic_store_explicit(&clone->pages[count / SLOTS_PER_PAGE], slots, memory_order_release);
@@ -65,32 +66,51 @@ static bool slot_clone(struct slot *to, struct slot *from, uint64_t name, cspace
     return is_ok;
 }
 
-static void slot_step(struct cspace *clone, uint32_t index, struct slot *from, cspace_clone_fn choose, void *context)
+/* False: the clone's slot stays empty. */
+static bool slot_step(struct slot *to, uint32_t index, struct slot *from, cspace_clone_fn choose, void *context)
 {
-    struct slot *to = cspace_slot(clone, index);
     uint64_t name = atomic_load(&from->name);
     bool is_full = (uint32_t)name == index;
     /* What is empty here is stale here, if it was ever a handle there. */
     uint64_t empty = is_full ? (name + (1ull << 32)) ^ SLOT_EMPTY : name;
     atomic_store_explicit(&to->name, empty, memory_order_relaxed);
-    /* It is counted as used before anybody can empty it; empty, it goes to the free list as an emptied one does. */
+    if (!is_full || !slot_clone(to, from, name, choose, context))
+        return false;
+    atomic_thread_fence(memory_order_seq_cst); /* as in cspace.c, insert_locked() */
+    if (atomic_load_explicit(&to->cspace->is_closed, memory_order_relaxed) && cspace_remove(to->cspace, name) != OK)
+        return true; /* the closer was quicker */
+    return true;
+}
+
+/* `count` slots from work->slots_left down. All count as used before anybody can empty one; then those that stay empty go to the free
+ * list, as emptied ones do. */
+static void slots_step(struct clone_work *work, struct cspace *source, uint32_t count, cspace_clone_fn choose, void *context)
+{
+    struct cspace *clone = work->cspace;
+    struct slot *first = nullptr, *last = nullptr;
+    uint32_t empty_count = 0;
     spinlock_acquire(&clone->lock);
-    if (is_full) {
-        clone->used_count++;
-    } else if (slot_generation(to) != 0) {
-        to->node.child = (struct derivation_node *)clone->free;
-        clone->free = to;
+    clone->used_count += count;
+    spinlock_release(&clone->lock);
+    for (uint32_t left = count; left > 0; left--) {
+        uint32_t index = --work->slots_left;
+        struct slot *slot = cspace_slot(clone, index);
+        if (slot_step(slot, index, cspace_slot(source, index), choose, context))
+            continue;
+        empty_count++;
+        if (slot_generation(slot) == 0)
+            continue;
+        slot->node.child = (struct derivation_node *)first;
+        first = slot;
+        last = last != nullptr ? last : slot;
+    }
+    spinlock_acquire(&clone->lock);
+    clone->used_count -= empty_count;
+    if (first != nullptr) {
+        last->node.child = (struct derivation_node *)clone->free;
+        clone->free = first;
     }
     spinlock_release(&clone->lock);
-    if (!is_full)
-        return;
-    if (!slot_clone(to, from, name, choose, context)) {
-        slot_give_back(to);
-        return;
-    }
-    atomic_thread_fence(memory_order_seq_cst); /* as in cspace.c, insert_locked() */
-    if (atomic_load_explicit(&clone->is_closed, memory_order_relaxed) && cspace_remove(clone, name) != OK)
-        return; /* the closer was quicker */
 }
 
 status_t cspace_clone_step(struct clone_work *work, struct cspace *source, struct untyped *untyped, cspace_clone_fn choose, void *context)
@@ -110,12 +130,9 @@ status_t cspace_clone_step(struct clone_work *work, struct cspace *source, struc
         work->has_slots = count == work->slots_left;
         if (!work->has_slots)
             return ERROR_RESTART;
+        work->slots_left = min_u32(work->slots_left, clone->slot_limit);
     }
-    for (uint32_t done = 0; done < SLOTS_PER_PAGE && work->slots_left > 0; done++) {
-        uint32_t index = --work->slots_left;
-        if (index < clone->slot_limit)
-            slot_step(clone, index, cspace_slot(source, index), choose, context);
-    }
+    slots_step(work, source, min_u32(work->slots_left, SLOTS_PER_PAGE), choose, context);
     return work->slots_left != 0 ? ERROR_RESTART : OK;
 }
 

@@ -259,7 +259,7 @@ static bool free_tree(struct memory *memory, paddr_t *place, uint32_t level, uin
     if (level == 0)
         memory_page_release(memory, *place);
     else
-        untyped_page_free(memory->object.untyped, OBJECT_MEMORY, *place);
+        untyped_page_free_zeroed(memory->object.untyped, OBJECT_MEMORY, *place);
     *place = 0;
     return true;
 }

@@ -42,23 +42,31 @@ static bool charge_one(struct page_cache *cache, struct untyped *untyped) REQUIR
     return true;
 }
 
-/* 0 when the buddy has none either. */
-static paddr_t take_page(struct page_cache *cache) REQUIRES(&cache->lock)
+/* 0 when there is none. */
+static inline paddr_t take_page(struct page_cache *cache, bool wants_zeroed) REQUIRES(&cache->lock)
 {
-    if (cache->count == 0) {
-        paddr_t page;
-        while (cache->count < PAGE_CACHE_BATCH && (page = page_alloc(0)) != 0) {
-            cache->pages[cache->count] = page;
-            set_count(cache, cache->count + 1);
-        }
+    uint32_t count = cache->zeroed_count;
+    if (wants_zeroed && count != 0) {
+        peekable_set(cache->zeroed_count, count - 1);
+        return cache->zeroed[count - 1] | PAGE_IS_ZERO;
     }
-    if (cache->count == 0)
+    count = cache->count;
+    if (count == 0)
         return 0;
-    set_count(cache, cache->count - 1);
-    return cache->pages[cache->count];
+    set_count(cache, count - 1);
+    return cache->pages[count - 1];
 }
 
-[[clang::noinline]] static status_t alloc_generally(struct untyped *untyped, paddr_t *out_page)
+static void refill(struct page_cache *cache) REQUIRES(&cache->lock)
+{
+    paddr_t page;
+    while (cache->count < PAGE_CACHE_BATCH && (page = page_alloc(0)) != 0) {
+        cache->pages[cache->count] = page;
+        set_count(cache, cache->count + 1);
+    }
+}
+
+[[clang::noinline]] static status_t alloc_generally(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page)
 {
     constexpr uint32_t ATTEMPTS = 8; /* what one CPU gives back another may take */
     struct page_cache *cache = arch_cpu()->page_cache;
@@ -71,7 +79,9 @@ static paddr_t take_page(struct page_cache *cache) REQUIRES(&cache->lock)
         return status;
     for (uint32_t i = 0; i < ATTEMPTS; i++) {
         spinlock_acquire(&cache->lock);
-        *out_page = take_page(cache);
+        if (cache->count == 0)
+            refill(cache);
+        *out_page = take_page(cache, wants_zeroed);
         spinlock_release(&cache->lock);
         if (*out_page != 0)
             return OK;
@@ -82,33 +92,41 @@ static paddr_t take_page(struct page_cache *cache) REQUIRES(&cache->lock)
     return ERROR_NO_MEMORY;
 }
 
-status_t page_cache_alloc(struct untyped *untyped, paddr_t *out_page)
+static void give_back(struct page_cache *cache, uint32_t count) REQUIRES(&cache->lock)
+{
+    for (; count != 0; count--) {
+        set_count(cache, cache->count - 1);
+        page_free(cache->pages[cache->count], 0);
+    }
+}
+
+status_t page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page)
 {
     struct page_cache *cache = arch_cpu()->page_cache;
     spinlock_acquire(&cache->lock);
-    uint32_t count = cache->count;
-    if (cache->charged_to != untyped || cache->charged_pages == 0 || count == 0) {
+    if (cache->charged_to != untyped || cache->charged_pages == 0 || cache->count == 0) {
         spinlock_release(&cache->lock);
-        return alloc_generally(untyped, out_page);
+        return alloc_generally(untyped, wants_zeroed, out_page);
     }
     set_charged(cache, cache->charged_pages - 1);
-    set_count(cache, count - 1);
-    *out_page = cache->pages[count - 1];
+    *out_page = take_page(cache, wants_zeroed);
     spinlock_release(&cache->lock);
     return OK;
 }
 
-void page_cache_free(struct untyped *untyped, paddr_t page)
+void page_cache_free(struct untyped *untyped, paddr_t page, bool is_zeroed)
 {
     struct page_cache *cache = arch_cpu()->page_cache;
     spinlock_acquire(&cache->lock);
-    if (cache->count == PAGE_CACHE_MAX)
-        for (uint32_t i = 0; i < PAGE_CACHE_BATCH; i++) {
-            set_count(cache, cache->count - 1);
-            page_free(cache->pages[cache->count], 0);
-        }
-    cache->pages[cache->count] = page;
-    set_count(cache, cache->count + 1);
+    if (is_zeroed && cache->zeroed_count < PAGE_CACHE_ZEROED_MAX) {
+        cache->zeroed[cache->zeroed_count] = page;
+        peekable_set(cache->zeroed_count, cache->zeroed_count + 1);
+    } else {
+        if (cache->count == PAGE_CACHE_MAX)
+            give_back(cache, PAGE_CACHE_BATCH);
+        cache->pages[cache->count] = page;
+        set_count(cache, cache->count + 1);
+    }
     if (cache->charged_to == untyped) {
         set_charged(cache, cache->charged_pages + 1);
         if (cache->charged_pages > 2 * CHARGE_BATCH)
@@ -125,11 +143,10 @@ bool page_cache_drain(void)
     for (uint32_t i = 0; i < cpu_count; i++) {
         struct page_cache *cache = cpus[i]->page_cache;
         spinlock_acquire(&cache->lock);
-        any |= cache->count != 0;
-        while (cache->count != 0) {
-            set_count(cache, cache->count - 1);
-            page_free(cache->pages[cache->count], 0);
-        }
+        any |= cache->count != 0 || cache->zeroed_count != 0;
+        give_back(cache, cache->count);
+        for (; cache->zeroed_count != 0; peekable_set(cache->zeroed_count, cache->zeroed_count - 1))
+            page_free(cache->zeroed[cache->zeroed_count - 1], 0);
         spinlock_release(&cache->lock);
     }
     return any;
@@ -164,6 +181,6 @@ uint64_t page_cache_count(void) NO_THREAD_SAFETY
 {
     uint64_t count = 0;
     for (uint32_t i = 0; i < cpu_count; i++)
-        count += peek(cpus[i]->page_cache->count);
+        count += peek(cpus[i]->page_cache->count) + peek(cpus[i]->page_cache->zeroed_count);
     return count;
 }

@@ -253,8 +253,10 @@ vaddr_t page_table_next(paddr_t root, vaddr_t start, vaddr_t end)
 void page_table_free_list(struct untyped *untyped, paddr_t tables)
 {
     while (tables != 0) {
-        paddr_t next = *(uint64_t *)phys_to_virt(tables);
-        untyped_page_free(untyped, OBJECT_VSPACE, tables);
+        uint64_t *link = phys_to_virt(tables);
+        paddr_t next = *link;
+        *link = 0;
+        untyped_page_free_zeroed(untyped, OBJECT_VSPACE, tables);
         tables = next;
     }
 }
@@ -341,18 +343,23 @@ bool page_table_lookup(paddr_t root, vaddr_t va, paddr_t *out_pa, uint32_t *out_
 static void destroy_level(paddr_t table, uint32_t level, uint32_t last_entry, struct untyped *untyped)
 {
     uint64_t *entries = phys_to_virt(table);
+    bool is_emptied = page_of(table)->slab_free == 0; /* by page_table_unmap() */
     if (level > 0)
         for (uint32_t i = 0; i < last_entry && page_of(table)->slab_free != 0; i++)
             if (arch_pte_is_present(entries[i])) {
                 destroy_level(arch_pte_address(entries[i]), level - 1, TABLE_ENTRIES, untyped);
                 page_of(table)->slab_free--;
             }
-    untyped_page_free(untyped, OBJECT_VSPACE, table);
+    if (is_emptied)
+        untyped_page_free_zeroed(untyped, OBJECT_VSPACE, table);
+    else
+        untyped_page_free(untyped, OBJECT_VSPACE, table);
 }
 
 void page_table_destroy(paddr_t root, struct untyped *untyped)
 {
     uint32_t top = ARCH_PT_LEVELS - 1;
     uint32_t user_entries = entry_index(USER_TOP - 1, top) + 1;
+    arch_root_clear(phys_to_virt(root));
     destroy_level(root, top, user_entries, untyped);
 }

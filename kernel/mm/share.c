@@ -13,7 +13,6 @@
  * (memory->seal_*): faults and writers of the kernel come again until the CPU that sealed it is done; it is in the kernel, and waits
  * for nothing but locks and shootdowns.
  */
-#include <kernel/page_cache.h>
 #include <kernel/region.h>
 #include <kernel/untyped.h>
 #include <tess/string.h>
@@ -24,12 +23,10 @@ static struct spinlock break_locks[64];
 /* A page for a place, not cleared. */
 static status_t page_take(struct memory *memory, paddr_t *out_page)
 {
-    status_t status = page_cache_alloc(memory->object.untyped, out_page);
-    if (status != OK)
-        return status;
-    object_pages_add(OBJECT_MEMORY, 1);
-    memory_page_begin(*out_page);
-    return OK;
+    status_t status = untyped_page_take(memory->object.untyped, OBJECT_MEMORY, out_page);
+    if (status == OK)
+        memory_page_begin(*out_page);
+    return status;
 }
 
 void memory_page_free(struct memory *memory, paddr_t page) { untyped_page_free(memory->object.untyped, OBJECT_MEMORY, page); }

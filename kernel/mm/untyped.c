@@ -53,10 +53,9 @@ void untyped_uncharge(struct untyped *untyped, uint64_t count_pages)
     spinlock_release(&untyped->lock);
 }
 
-/* Not cleared. */
-static status_t page_take(struct untyped *untyped, enum object_type type, paddr_t *out_page)
+static inline status_t page_take(struct untyped *untyped, enum object_type type, bool wants_zeroed, paddr_t *out_page)
 {
-    status_t status = page_cache_alloc(untyped, out_page);
+    status_t status = page_cache_alloc(untyped, wants_zeroed, out_page);
     if (status != OK)
         return status;
     object_pages_add(type, 1);
@@ -64,20 +63,33 @@ static status_t page_take(struct untyped *untyped, enum object_type type, paddr_
     return OK;
 }
 
-status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
+status_t untyped_page_take(struct untyped *untyped, enum object_type type, paddr_t *out_page)
 {
-    status_t status = page_take(untyped, type, out_page);
-    if (status == OK)
-        page_zero(phys_to_virt(*out_page));
-    return status;
+    return page_take(untyped, type, false, out_page);
 }
 
-void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
+status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page)
+{
+    status_t status = page_take(untyped, type, true, out_page);
+    if (status != OK)
+        return status;
+    if (*out_page & PAGE_IS_ZERO)
+        *out_page &= ~PAGE_IS_ZERO;
+    else
+        page_zero(phys_to_virt(*out_page));
+    return OK;
+}
+
+static inline void page_give_back(struct untyped *untyped, enum object_type type, paddr_t page, bool is_zeroed)
 {
     trace_page_free(arch_cpu(), trace_thread_id(arch_cpu()), untyped->object.id, type);
     object_pages_add(type, -1);
-    page_cache_free(untyped, page);
+    page_cache_free(untyped, page, is_zeroed);
 }
+
+void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page) { page_give_back(untyped, type, page, false); }
+
+void untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page) { page_give_back(untyped, type, page, true); }
 
 uint64_t untyped_used_pages(const struct untyped *untyped)
 {
@@ -104,7 +116,7 @@ void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_
     spinlock_acquire(&untyped->lock);
     if (list_is_empty(&untyped->slabs[class])) {
         spinlock_release(&untyped->lock);
-        if (page_take(untyped, OBJECT_UNTYPED, &address) != OK) /* each cell is cleared when it is given out */
+        if (untyped_page_take(untyped, OBJECT_UNTYPED, &address) != OK) /* each cell is cleared when it is given out */
             return nullptr;
         struct page *fresh = page_of(address);
         uint8_t *base = phys_to_virt(address);

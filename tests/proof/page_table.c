@@ -56,6 +56,13 @@ void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t p
     PROVE(is_frame_used[i]);
     is_frame_used[i] = false;
 }
+void untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page)
+{
+    for (uint32_t k = 0; k < ENTRIES; k++)
+        PROVE(ram[frame_number(page)][k] == 0);
+    untyped_page_free(untyped, type, page);
+}
+void arch_root_clear(void *user_root) {}
 
 /* ---- States ---- */
 

@@ -60,6 +60,8 @@ void arch_root_init(void *user_root, const void *kernel_root)
     (void)kernel_root;
 }
 
+void arch_root_clear(void *user_root) { (void)user_root; }
+
 /* 16 bits where boot.S could ask for them (TCR_EL1.AS), else 8. */
 uint32_t arch_asid_count(void) { return A64_READ(tcr_el1) & TCR_AS ? 65536 : 256; }
 

@@ -104,10 +104,10 @@ void __wrap_untyped_cell_free(struct untyped *untyped, enum object_type type, vo
 void *__real_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
 void *__wrap_untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
 
-status_t __real_page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
-status_t __wrap_page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
-void __real_page_cache_free(struct untyped *untyped, paddr_t page);
-void __wrap_page_cache_free(struct untyped *untyped, paddr_t page);
+status_t __real_page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page);
+status_t __wrap_page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page);
+void __real_page_cache_free(struct untyped *untyped, paddr_t page, bool is_zeroed);
+void __wrap_page_cache_free(struct untyped *untyped, paddr_t page, bool is_zeroed);
 
 /* A CPU may be held up anywhere: now and then one is, between a look-up and what follows from it. */
 static void jitter(void)
@@ -147,18 +147,21 @@ void __wrap_page_free_run(paddr_t address, uint64_t count)
     __real_page_free_run(address, count);
 }
 
-status_t __wrap_page_cache_alloc(struct untyped *untyped, paddr_t *out_page)
+status_t __wrap_page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page)
 {
-    status_t status = __real_page_cache_alloc(untyped, out_page);
+    status_t status = __real_page_cache_alloc(untyped, wants_zeroed, out_page);
     if (status == OK)
-        ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(*out_page), PAGE_SIZE);
+        ASAN_UNPOISON_MEMORY_REGION(phys_to_virt(*out_page & ~PAGE_IS_ZERO), PAGE_SIZE);
     return status;
 }
 
-void __wrap_page_cache_free(struct untyped *untyped, paddr_t page)
+void __wrap_page_cache_free(struct untyped *untyped, paddr_t page, bool is_zeroed)
 {
+    for (const uint64_t *word = phys_to_virt(page), *end = word + PAGE_SIZE / 8; is_zeroed && word < end; word++)
+        if (*word != 0)
+            panic("a page given back as zeroed is not");
     ASAN_POISON_MEMORY_REGION(phys_to_virt(page), PAGE_SIZE);
-    __real_page_cache_free(untyped, page);
+    __real_page_cache_free(untyped, page, is_zeroed);
 }
 
 /* mm/untyped.c itself is not instrumented, so that its own words in free cells do not trip it. */
@@ -388,6 +391,7 @@ void arch_irq_unmask(uint32_t source) { atomic_fetch_or(&unmasked, 1u << source)
 bool arch_has_page_level(uint32_t level) { return level < ARCH_PT_LEVELS; }
 void *mmio_map(paddr_t, uint64_t) { return nullptr; } /* for linking: there are no PCI functions here */
 void arch_root_init(void *, const void *) {}
+void arch_root_clear(void *) {}
 uint32_t arch_asid_count(void) { return 3; } /* few: spaces share one, and reuse the others */
 uint64_t arch_vspace_token(paddr_t root, uint32_t asid) { return root | asid; }
 void arch_vspace_switch(uint64_t) {}

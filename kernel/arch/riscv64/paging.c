@@ -28,11 +28,29 @@ void arch_paging_enable(paddr_t kernel_root)
     arch_tlb_flush_kernel_local();
 }
 
+/* Which entries of the upper half are in use: a few, and the same ones since boot. */
+static uint16_t root_used[ROOT_ENTRIES - ROOT_KERNEL_FIRST];
+static uint32_t root_used_count;
+
+static void find_used(const uint64_t *kernel_root)
+{
+    for (uint32_t i = ROOT_KERNEL_FIRST; i < ROOT_ENTRIES; i++)
+        if (kernel_root[i] != 0)
+            root_used[root_used_count++] = (uint16_t)i;
+}
+
 void arch_root_init(void *user_root, const void *kernel_root)
 {
-    constexpr size_t OFFSET = ROOT_KERNEL_FIRST * sizeof(uint64_t);
-    constexpr size_t SIZE = (ROOT_ENTRIES - ROOT_KERNEL_FIRST) * sizeof(uint64_t);
-    memcpy((char *)user_root + OFFSET, (const char *)kernel_root + OFFSET, SIZE);
+    if (root_used_count == 0)
+        find_used(kernel_root); /* for the first process: nobody else makes one yet */
+    for (uint32_t i = 0; i < root_used_count; i++)
+        ((uint64_t *)user_root)[root_used[i]] = ((const uint64_t *)kernel_root)[root_used[i]];
+}
+
+void arch_root_clear(void *user_root)
+{
+    for (uint32_t i = 0; i < root_used_count; i++)
+        ((uint64_t *)user_root)[root_used[i]] = 0;
 }
 
 uint32_t arch_asid_count(void) { return asid_count; }

@@ -18,6 +18,8 @@ void arch_root_init(void *user_root, const void *kernel_root)
     ((uint64_t *)user_root)[ROOT_ENTRY_KERNEL] = ((const uint64_t *)kernel_root)[ROOT_ENTRY_KERNEL];
 }
 
+void arch_root_clear(void *user_root) { ((uint64_t *)user_root)[ROOT_ENTRY_KERNEL] = 0; }
+
 constexpr uint64_t CR3_KEEP = 1ull << 63; /* with CR4.PCIDE: what is cached under this PCID stays */
 
 uint32_t arch_asid_count(void) { return x86_features.has_pcid ? 4096 : 1; }

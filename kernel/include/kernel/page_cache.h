@@ -10,7 +10,7 @@
 
 struct untyped;
 
-constexpr uint32_t PAGE_CACHE_MAX = 32, PAGE_CACHE_BATCH = 16;
+constexpr uint32_t PAGE_CACHE_MAX = 32, PAGE_CACHE_BATCH = 16, PAGE_CACHE_ZEROED_MAX = 16;
 constexpr uint64_t CHARGE_BATCH = 16;
 
 struct page_cache {
@@ -18,12 +18,16 @@ struct page_cache {
     uint32_t count GUARDED_BY(&lock);
     struct untyped *charged_to GUARDED_BY(&lock); /* not counted: page_cache_forget() comes before its end */
     uint64_t charged_pages GUARDED_BY(&lock);     /* of its used_pages, not in use */
+    uint32_t zeroed_count GUARDED_BY(&lock);
     paddr_t pages[PAGE_CACHE_MAX] GUARDED_BY(&lock);
+    paddr_t zeroed[PAGE_CACHE_ZEROED_MAX] GUARDED_BY(&lock); /* all zero: tables that were emptied entry by entry */
 };
 
-/* One page, charged to the untyped; its contents are old. NO_MEMORY with nothing changed. */
-[[nodiscard]] status_t page_cache_alloc(struct untyped *untyped, paddr_t *out_page);
-void page_cache_free(struct untyped *untyped, paddr_t page);
+/* One page, charged to the untyped; its contents are old, unless it is wanted zeroed and there is such a one: its address comes with PAGE_IS_ZERO
+ * then. NO_MEMORY with nothing changed. */
+constexpr paddr_t PAGE_IS_ZERO = 1;
+[[nodiscard]] status_t page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page);
+void page_cache_free(struct untyped *untyped, paddr_t page, bool is_zeroed);
 /* Gives all cached pages to the buddy; true when there were any. */
 bool page_cache_drain(void);
 /* Takes back what is charged to the untyped ahead of use; true when anything was. */

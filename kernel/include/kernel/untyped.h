@@ -24,7 +24,10 @@ void untyped_uncharge(struct untyped *untyped, uint64_t count_pages);
 uint64_t untyped_used_pages(const struct untyped *untyped); /* really used; no lock is taken */
 /* One zeroed page, charged. */
 [[nodiscard]] status_t untyped_page_alloc(struct untyped *untyped, enum object_type type, paddr_t *out_page);
+/* The same with old contents. */
+[[nodiscard]] status_t untyped_page_take(struct untyped *untyped, enum object_type type, paddr_t *out_page);
 void untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page);
+void untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page); /* it is all zero */
 /* Zeroed cell of at most PAGE_SIZE bytes. */
 [[nodiscard]] void *untyped_cell_alloc(struct untyped *untyped, enum object_type type, uint32_t size);
 void untyped_cell_free(struct untyped *untyped, enum object_type type, void *cell, uint32_t size);

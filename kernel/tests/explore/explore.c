@@ -265,6 +265,8 @@ void __wrap_arch_vspace_switch(uint64_t token);
 void __wrap_arch_vspace_switch_emptied(uint64_t token);
 void __real_untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page);
 void __wrap_untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page);
+void __real_untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page);
+void __wrap_untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page);
 
 static void tlb_fill(vaddr_t va)
 {
@@ -301,12 +303,23 @@ void __wrap_arch_vspace_switch_emptied(uint64_t token)
     tlb_flush(0, true);
 }
 
-void __wrap_untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
+static void tlb_note_freed(paddr_t page)
 {
     for (uint32_t cpu = 0; cpu < CPUS_MAX && state->is_running; cpu++)
         for (uint32_t i = 0; i < TLB_ENTRIES; i++)
             tlb[cpu][i].is_freed |= tlb[cpu][i].pa == page;
+}
+
+void __wrap_untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page)
+{
+    tlb_note_freed(page);
     __real_untyped_page_free(untyped, type, page);
+}
+
+void __wrap_untyped_page_free_zeroed(struct untyped *untyped, enum object_type type, paddr_t page)
+{
+    tlb_note_freed(page);
+    __real_untyped_page_free_zeroed(untyped, type, page);
 }
 
 /* ---- Threads and their scripts ---- */

@@ -190,6 +190,7 @@ void arch_paging_enable(paddr_t kernel_root); /* boot CPU: from early to final t
 /* Fills a new user root (zeroed page) with whatever kernel entries the hardware needs (x86_64: entry 511; riscv64: upper half;
  * aarch64: nothing, TTBR1). Kernel root-level entries never change after boot. */
 void arch_root_init(void *user_root, const void *kernel_root);
+void arch_root_clear(void *user_root); /* makes these entries zero again */
 /* Identifiers that keep the translations of several address spaces apart in a TLB (ASID, PCID), 0 included; 1 = there are none. */
 uint32_t arch_asid_count(void);
 uint64_t arch_vspace_token(paddr_t root, uint32_t asid); /* what the next two load: user half and identifier; root may be kernel_root */
