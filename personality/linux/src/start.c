@@ -52,8 +52,8 @@ static void take_upcalls(struct linux_process *process, struct linux_thread *thr
     struct tess_regs regs = {.op = OP_THREAD_SET_UPCALL,
                              .handle = thread->handle,
                              .aux = DEADLINE_NOW,
-                             .word = {linux_arena_offset(thread->frame), (uint64_t)thread->frame, (uint64_t)linux_entry, (uint64_t)linux_fault_entry}};
-    page->words[MESSAGE_HANDLE_WORD] = process->arena;
+                             .word = {process->arena, linux_arena_offset(thread->frame), (uint64_t)thread->frame, (uint64_t)linux_entry}};
+    page->words[4] = (uint64_t)linux_fault_entry;
     if (tess_invoke(&regs) != OK) {
         __builtin_trap();
     }
