@@ -48,7 +48,7 @@ static void *take_small(struct linux_process *process, uint32_t kind)
 static uint32_t small_kind(size_t size) { return size <= 16 ? 0 : log2_ceil(size) - SMALL_SHIFT; }
 static uint32_t run_kind(size_t size) { return log2_ceil((size + PAGE - 1) / PAGE); }
 
-void *linux_allocate(size_t size)
+void *linux_allocate_raw(size_t size)
 {
     struct linux_process *process = linux_process();
     bool is_small = size <= 2048;
@@ -59,6 +59,12 @@ void *linux_allocate(size_t size)
     linux_lock(&process->arena_lock);
     void *found = is_small ? take_small(process, small_kind(size)) : take_pages(process, run_kind(size));
     linux_unlock(&process->arena_lock);
+    return found;
+}
+
+void *linux_allocate(size_t size)
+{
+    void *found = linux_allocate_raw(size);
     if (found != nullptr) {
         memset(found, 0, size);
     }

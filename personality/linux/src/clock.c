@@ -180,6 +180,8 @@ uint64_t linux_deadline_at_wall(uint64_t ns)
     return linux_deadline_after(ns > now ? ns - now : 0);
 }
 
+static int64_t restart(struct linux_thread *thread);
+
 static int64_t sleep_until(uint64_t deadline, uint64_t remaining, bool is_absolute)
 {
     struct linux_thread *thread = linux_self();
@@ -198,12 +200,13 @@ static int64_t sleep_until(uint64_t deadline, uint64_t remaining, bool is_absolu
             return result;
         }
     }
+    thread->restart = restart;
     thread->restart_deadline = deadline;
     thread->restart_words[0] = remaining;
     return -LINUX_ERESTART_RESTARTBLOCK;
 }
 
-int64_t linux_sleep_restart(struct linux_thread *thread) { return sleep_until(thread->restart_deadline, thread->restart_words[0], false); }
+static int64_t restart(struct linux_thread *thread) { return sleep_until(thread->restart_deadline, thread->restart_words[0], false); }
 
 int64_t linux_sys_nanosleep(uint64_t request, uint64_t remaining)
 {

@@ -6,6 +6,7 @@
 #include <linux/call.h>
 #include <linux/file.h>
 #include <linux/memory.h>
+#include <linux/signals.h>
 #include <stdckdint.h>
 #include <tess/invoke.h>
 #include <tess/stub/cspace.h>
@@ -113,6 +114,15 @@ static bool is_special(struct linux_process *process, uint64_t start, uint64_t e
         }
     }
     return false;
+}
+
+bool linux_memory_is_file(uint64_t address)
+{
+    struct linux_process *process = linux_process();
+    linux_lock(&process->memory_lock);
+    bool is_file = is_special(process, address, address + 1);
+    linux_unlock(&process->memory_lock);
+    return is_file;
 }
 
 /* A range in the middle of one stays special on both sides; what is forgotten too late only makes madvise do less. */

@@ -32,6 +32,7 @@ static void take_identity(struct linux_process *process, const struct linux_star
     process->uid = process->euid = process->suid = process->fsuid = start->uid;
     process->gid = process->egid = process->sgid = process->fsgid = start->gid;
     process->umask = 022;
+    process->cpu_count = start->cpu_count;
     memcpy(process->hostname, start->hostname, sizeof(process->hostname));
     memcpy(process->random, start->seed, sizeof(process->random));
     process->arena_next = LINUX_ARENA_HEAP;

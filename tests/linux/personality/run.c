@@ -83,6 +83,7 @@ static int32_t run(const char *name, const struct cpio_file *file, uint32_t *out
         .group = 1,
         .session = 1,
         .seed = {std_bootstrap()->seed, 1, 2, 3},
+        .cpu_count = 1,
         .hostname = "test",
         .file_count = 3,
         .files = {{.kind = LINUX_START_LOG}, {.kind = LINUX_START_LOG, .flags = 1}, {.kind = LINUX_START_LOG, .flags = 1}},

@@ -9,6 +9,8 @@
 
 /* Zeroed, 16-byte aligned; nullptr when the arena is full. Small sizes come from slabs, those from a page upwards are whole pages. */
 [[nodiscard]] void *linux_allocate(size_t size);
+/* The same, not zeroed. */
+[[nodiscard]] void *linux_allocate_raw(size_t size);
 /* size as it was allocated. nullptr is nothing. */
 void linux_free(void *memory, size_t size);
 /* The offset of an address in process->arena, for handles to parts of it (message pages, buffers that go to a service). */

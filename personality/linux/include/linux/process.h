@@ -49,9 +49,10 @@ struct linux_process {
     struct linux_thread *gone;        /* blocks whose threads have ended, to be used again */
     _Atomic uint32_t thread_count;
     uint32_t next_tid;
+    uint32_t cpu_count;
+    int32_t nice;
+    uint64_t children_cpu_ns;
     uint64_t gone_cpu_ns; /* of threads that have ended */
-    int32_t exit_status;              /* as exit_group set it, valid with is_exiting */
-    _Atomic uint32_t is_exiting;
 
     /* Signals: under signal_lock, but for what signal.h says. */
     struct linux_lock signal_lock;

@@ -40,6 +40,17 @@ static inline uint64_t linux_call_number(struct tess_upcall_frame *frame)
 #endif
 }
 
+static inline void linux_call_set_number(linux_registers *registers, uint64_t number)
+{
+#if defined(__x86_64__)
+    registers->rax = number;
+#elif defined(__aarch64__)
+    registers->x[8] = number;
+#else
+    registers->a[7] = number;
+#endif
+}
+
 /* Makes the frame linux_frame() of the running code, before the kernel knows it. */
 static inline void linux_frame_adopt([[maybe_unused]] struct tess_upcall_frame *frame)
 {

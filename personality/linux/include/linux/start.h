@@ -64,6 +64,8 @@ struct linux_start {
     uint64_t program_offset, program_size;
     uint32_t pid, parent, group, session;
     uint32_t uid, gid;
+    uint32_t cpu_count; /* of the machine */
+    uint32_t reserved;
     uint64_t seed[4]; /* random */
     char hostname[64];
     struct linux_start_file files[LINUX_START_FILES]; /* descriptors 0.. */

@@ -33,13 +33,16 @@ struct linux_thread {
     /* Signals (signal.h). mask: written by the thread itself only; pending: also by who sends to it, under process->signal_lock. */
     _Atomic uint64_t mask, pending;
     uint64_t saved_mask;
+    _Atomic uint64_t wait_set; /* rt_sigtimedwait waits for these */
+    uint64_t fault_address;    /* of the fault that a handler is told of */
+    uint32_t fault_access, fault_cause;
     uint64_t alternate_stack, alternate_size;
     uint32_t alternate_flags;
 
-    uint32_t call;               /* number of the call that is being made */
     uint64_t clear_child_tid;    /* set_tid_address, CLONE_CHILD_CLEARTID */
     uint64_t robust_list;        /* set_robust_list */
-    uint64_t restart_deadline;   /* of restart_syscall: nanosleep, futex with a time */
+    int64_t (*restart)(struct linux_thread *); /* restart_syscall: what LINUX_ERESTART_RESTARTBLOCK goes on with */
+    uint64_t restart_deadline;
     uint64_t restart_words[4];
     char name[16];
     uint32_t exit_signal;        /* what the parent gets when a process made by clone ends */

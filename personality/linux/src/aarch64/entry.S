@@ -134,14 +134,68 @@ linux_exchange_raw:
     mov x0, #0
     ret
 
-18: mov x0, #-14
+linux_copy_failed:
+    mov x0, #-14
     ret
 
+/* int64_t linux_fpu_save_raw(area), linux_fpu_restore_raw(area): FPSR, FPCR, q0 to q31; 0 or -EFAULT. */
+    .arch_extension fp
+    .arch_extension simd
+    .globl linux_fpu_save_raw
+linux_fpu_save_raw:
+19: mrs x3, fpsr
+    mrs x4, fpcr
+    stp w3, w4, [x0], #8
+    stp q0, q1, [x0, #0]
+    stp q2, q3, [x0, #32]
+    stp q4, q5, [x0, #64]
+    stp q6, q7, [x0, #96]
+    stp q8, q9, [x0, #128]
+    stp q10, q11, [x0, #160]
+    stp q12, q13, [x0, #192]
+    stp q14, q15, [x0, #224]
+    stp q16, q17, [x0, #256]
+    stp q18, q19, [x0, #288]
+    stp q20, q21, [x0, #320]
+    stp q22, q23, [x0, #352]
+    stp q24, q25, [x0, #384]
+    stp q26, q27, [x0, #416]
+    stp q28, q29, [x0, #448]
+    stp q30, q31, [x0, #480]
+    mov x0, #0
+    ret
+
+    .globl linux_fpu_restore_raw
+linux_fpu_restore_raw:
+    ldp w3, w4, [x0], #8
+    msr fpsr, x3
+    msr fpcr, x4
+    ldp q0, q1, [x0, #0]
+    ldp q2, q3, [x0, #32]
+    ldp q4, q5, [x0, #64]
+    ldp q6, q7, [x0, #96]
+    ldp q8, q9, [x0, #128]
+    ldp q10, q11, [x0, #160]
+    ldp q12, q13, [x0, #192]
+    ldp q14, q15, [x0, #224]
+    ldp q16, q17, [x0, #256]
+    ldp q18, q19, [x0, #288]
+    ldp q20, q21, [x0, #320]
+    ldp q22, q23, [x0, #352]
+    ldp q24, q25, [x0, #384]
+    ldp q26, q27, [x0, #416]
+    ldp q28, q29, [x0, #448]
+    ldp q30, q31, [x0, #480]
+    mov x0, #0
+    ret
+22:
+
     .section .fixups, "a"
-    .quad 4b, 9b, 18b
-    .quad 10b, 11b, 18b
-    .quad 12b, 15b, 18b
-    .quad 16b, 17b, 18b
+    .quad 4b, 9b, linux_copy_failed
+    .quad 10b, 11b, linux_copy_failed
+    .quad 12b, 15b, linux_copy_failed
+    .quad 16b, 17b, linux_copy_failed
+    .quad 19b, 22b, linux_copy_failed
 
     .section .trampoline, "ax"
     mov x8, #139

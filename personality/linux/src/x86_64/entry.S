@@ -158,14 +158,44 @@ linux_exchange_raw:
     xor %eax, %eax
     ret
 
-18: mov $-14, %rax
+linux_copy_failed:
+    mov $-14, %rax
     ret
 
+/* int64_t linux_fpu_save_raw(area, is_extended), linux_fpu_restore_raw: 0 or -EFAULT, for damaged contents too. */
+    .globl linux_fpu_save_raw
+linux_fpu_save_raw:
+19: test %rsi, %rsi
+    mov $-1, %eax
+    mov $-1, %edx
+    jz 20f
+    xsave64 (%rdi)
+    xor %eax, %eax
+    ret
+20: fxsave64 (%rdi)
+    xor %eax, %eax
+    ret
+
+    .globl linux_fpu_restore_raw
+linux_fpu_restore_raw:
+    test %rsi, %rsi
+    mov $-1, %eax
+    mov $-1, %edx
+    jz 21f
+    xrstor64 (%rdi)
+    xor %eax, %eax
+    ret
+21: fxrstor64 (%rdi)
+    xor %eax, %eax
+    ret
+22:
+
     .section .fixups, "a"
-    .quad 4b, 9b, 18b
-    .quad 10b, 11b, 18b
-    .quad 12b, 15b, 18b
-    .quad 16b, 17b, 18b
+    .quad 4b, 9b, linux_copy_failed
+    .quad 10b, 11b, linux_copy_failed
+    .quad 12b, 15b, linux_copy_failed
+    .quad 16b, 17b, linux_copy_failed
+    .quad 19b, 22b, linux_copy_failed
 
 /* A signal handler of a program without SA_RESTORER returns here. */
     .section .trampoline, "ax"
