@@ -102,20 +102,37 @@ static uint64_t pick_argument(uint64_t *rng, struct thread *thread, uint16_t kin
     }
 }
 
+/* What is to be thought about before it is called, by method; found out once. */
+enum : uint8_t { IS_POWER = 1, IS_CELL_KILL = 2, IS_DELETE = 4, IS_MOVE = 8, IS_DEADLY = 16 };
+static uint8_t cautions[ARRAY_LENGTH(methods)];
+
+static void find_cautions(void)
+{
+    for (uint32_t i = 0; i < ARRAY_LENGTH(methods); i++) {
+        const char *name = methods[i].name;
+        bool is_delete = strcmp(name, "cspace.delete") == 0;
+        bool is_deadly = is_delete || strstr(name, "kill") != nullptr || strstr(name, "exit") != nullptr ||
+                         strcmp(name, "cspace.destroy") == 0 || strcmp(name, "thread.suspend") == 0 || strcmp(name, "cspace.revoke") == 0;
+        cautions[i] =
+            (uint8_t)((strcmp(name, "machine.power") == 0 ? IS_POWER : 0) | (strcmp(name, "cell.kill") == 0 ? IS_CELL_KILL : 0) |
+                      (strcmp(name, "cspace.move") == 0 ? IS_MOVE : 0) | (is_delete ? IS_DELETE : 0) | (is_deadly ? IS_DEADLY : 0));
+    }
+}
+
 /* A program that may stop everything, or sleeps for ever, would end the test early. */
 static bool is_excluded(const struct method *method, uint64_t *rng, struct cspace *cspace, handle_t handle)
 {
     struct cap cap;
-    if (strcmp(method->name, "machine.power") == 0)
+    uint8_t caution = cautions[method - methods];
+    if (caution == 0)
+        return false;
+    if (caution & IS_POWER)
         return true;
-    if (strcmp(method->name, "cell.kill") == 0 && cspace_lookup(cspace, handle, &cap) == OK && cap.object == &cell_root.object)
+    if ((caution & IS_CELL_KILL) && cspace_lookup(cspace, handle, &cap) == OK && cap.object == &cell_root.object)
         return true;
-    if (cspace->used_count < 40 && (strcmp(method->name, "cspace.delete") == 0 || strcmp(method->name, "cspace.move") == 0))
+    if (cspace->used_count < 40 && (caution & (IS_DELETE | IS_MOVE)))
         return true; /* a program without handles has no say */
-    bool is_deadly = strstr(method->name, "kill") != nullptr || strstr(method->name, "exit") != nullptr ||
-                     strcmp(method->name, "cspace.destroy") == 0 || strcmp(method->name, "thread.suspend") == 0 ||
-                     strcmp(method->name, "cspace.revoke") == 0 || strcmp(method->name, "cspace.delete") == 0;
-    return is_deadly && below(rng, strcmp(method->name, "cspace.delete") == 0 ? 2 : 400) != 0;
+    return (caution & IS_DEADLY) && below(rng, caution & IS_DELETE ? 2 : 400) != 0;
 }
 
 /* A method of what a random handle names, mostly. */
@@ -400,6 +417,7 @@ bool programs_have_ended(void)
 
 void programs_boot(uint32_t count_cpus)
 {
+    find_cautions();
     host_boot(RAM_PAGES, count_cpus);
     quiesce_enter(arch_cpu());
     must(cspace_create(untyped_root, 4096, &own), "own table");

@@ -56,6 +56,7 @@ uint32_t explore_thread_count;
 struct process *explore_process;
 struct cspace *explore_handles;
 struct vspace *explore_space;
+void (*explore_returned)(const struct explore_thread *thread);
 
 /* ---- Choices ---- */
 
@@ -343,6 +344,8 @@ static vaddr_t next_step(struct thread *thread)
             script->out[script->done][i] = frame->words[i];
         script->done++;
         frame->fp = 0;
+        if (explore_returned != nullptr)
+            explore_returned(script);
     }
     if (script->done == script->count) {
         /* Only an interruption that came too late for the script ends this sleep. */

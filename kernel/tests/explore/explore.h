@@ -54,11 +54,14 @@ extern struct cspace *explore_handles;
 extern struct vspace *explore_space;
 
 /* For setup. */
+extern void (*explore_returned)(const struct explore_thread *thread); /* a call of this thread's came back: looks at what must hold then */
 struct explore_thread *explore_add_thread(void);
 struct explore_step *explore_add_call(struct explore_thread *thread, handle_t handle, uint64_t op, uint64_t deadline, uint64_t word0,
                                       uint64_t word1);
 void explore_add_touch(struct explore_thread *thread, vaddr_t address);
 handle_t explore_give(struct object *object, uint32_t rights);
+constexpr uint32_t EXPLORE_SUBMISSIONS = 2, EXPLORE_COMPLETIONS = 4;
+struct ring *explore_make_ring(handle_t *out_handle); /* of so many entries, in one page */
 
 #define EXPECT(condition)                                                                                                                  \
     do {                                                                                                                                   \
@@ -68,4 +71,6 @@ handle_t explore_give(struct object *object, uint32_t rights);
 [[noreturn]] void explore_fail(const char *file, int line, const char *text);
 
 extern const struct explore_scenario explore_futex, explore_futex_death, explore_link, explore_reply, explore_clone, explore_cell;
+extern const struct explore_scenario explore_lend_death, explore_lend_leave, explore_lend_nested, explore_lend_late, explore_lend_spent,
+    explore_lend_revoke;
 extern const struct explore_scenario *const explore_scenarios[];

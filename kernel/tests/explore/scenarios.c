@@ -230,25 +230,26 @@ static const struct explore_scenario wake_other = {"wake-other-cpu", 2, false, 0
 /* ---- Rings ---- */
 
 static struct ring *ring;
-constexpr uint32_t SUBMISSIONS = 2, COMPLETIONS = 4;
 
-static void make_ring(void)
+struct ring *explore_make_ring(handle_t *out_handle)
 {
     static struct thread maker; /* whose cell pays for the ring's operations */
     maker.process = explore_process;
     struct invocation inv = {.cspace = explore_handles, .thread = &maker};
     struct memory *memory;
     must(memory_create(untyped_root, 1, MEMORY_COMMITTED, &memory));
-    must(
-        untyped_create_ring(&inv, untyped_root, &(struct cap){.object = &memory->object}, SUBMISSIONS, COMPLETIONS, 2, 4, 2, &ring_handle));
-    ring = (struct ring *)object_of(ring_handle);
+    must(untyped_create_ring(&inv, untyped_root, &(struct cap){.object = &memory->object}, EXPLORE_SUBMISSIONS, EXPLORE_COMPLETIONS, 2, 4,
+                             2, out_handle));
+    return (struct ring *)object_of(*out_handle);
 }
+
+static void make_ring(void) { ring = explore_make_ring(&ring_handle); }
 
 static struct tess_ring_header *ring_words(void) { return (struct tess_ring_header *)ring->pages[0]; }
 
 static const struct tess_completion *completion(uint32_t index)
 {
-    return (const struct tess_completion *)(ring->pages[0] + 128 + 128 * (SUBMISSIONS + index));
+    return (const struct tess_completion *)(ring->pages[0] + 128 + 128 * (EXPLORE_SUBMISSIONS + index));
 }
 
 /* Two completions, a watch's and a message's, for one who waits for both. */
@@ -495,7 +496,32 @@ static void revoke_check(void)
 
 static const struct explore_scenario revoke = {"revoke-copy", 3, false, 0, revoke_setup, revoke_check, revoke_task};
 
-const struct explore_scenario *const explore_scenarios[] = {
-    &call_timeout,  &call_cancel,         &server_death, &endpoint_death, &wake_sleep,    &wake_timeout, &wake_other, &suspend_resume,
-    &kill_sleep,    &ring_wait,           &ring_submit,  &shootdown,      &tlb_idle,      &reclaim,      &lookup,     &revoke,
-    &explore_futex, &explore_futex_death, &explore_link, &explore_reply,  &explore_clone, &explore_cell, nullptr};
+const struct explore_scenario *const explore_scenarios[] = {&call_timeout,
+                                                            &call_cancel,
+                                                            &server_death,
+                                                            &endpoint_death,
+                                                            &wake_sleep,
+                                                            &wake_timeout,
+                                                            &wake_other,
+                                                            &suspend_resume,
+                                                            &kill_sleep,
+                                                            &ring_wait,
+                                                            &ring_submit,
+                                                            &shootdown,
+                                                            &tlb_idle,
+                                                            &reclaim,
+                                                            &lookup,
+                                                            &revoke,
+                                                            &explore_futex,
+                                                            &explore_futex_death,
+                                                            &explore_link,
+                                                            &explore_reply,
+                                                            &explore_clone,
+                                                            &explore_cell,
+                                                            &explore_lend_death,
+                                                            &explore_lend_leave,
+                                                            &explore_lend_nested,
+                                                            &explore_lend_late,
+                                                            &explore_lend_spent,
+                                                            &explore_lend_revoke,
+                                                            nullptr};

@@ -98,20 +98,13 @@ const struct explore_scenario explore_futex_death = {"futex-death", 2, true, 0, 
 
 static struct ring *ring;
 static struct event *event;
-constexpr uint32_t SUBMISSIONS = 2, COMPLETIONS = 4;
 
 static void link_setup(void)
 {
-    static struct thread maker; /* whose cell pays for the ring's operations */
-    maker.process = explore_process;
-    struct invocation inv = {.cspace = explore_handles, .thread = &maker};
-    struct memory *memory;
+    struct invocation inv = {.cspace = explore_handles};
     handle_t event_handle, ring_handle;
-    must(memory_create(untyped_root, 1, MEMORY_COMMITTED, &memory));
-    must(
-        untyped_create_ring(&inv, untyped_root, &(struct cap){.object = &memory->object}, SUBMISSIONS, COMPLETIONS, 2, 4, 2, &ring_handle));
+    ring = explore_make_ring(&ring_handle);
     must(untyped_create_event(&inv, untyped_root, &event_handle));
-    ring = (struct ring *)object_of(ring_handle);
     event = (struct event *)object_of(event_handle);
     struct tess_submission *submission = (struct tess_submission *)(ring->pages[0] + 128);
     submission[0] = (struct tess_submission){
@@ -125,7 +118,7 @@ static void link_setup(void)
 
 static void link_check(void)
 {
-    const struct tess_completion *completions = (const struct tess_completion *)(ring->pages[0] + 128 + 128 * SUBMISSIONS);
+    const struct tess_completion *completions = (const struct tess_completion *)(ring->pages[0] + 128 + 128 * EXPLORE_SUBMISSIONS);
     EXPECT(explore_threads[0].status[0] == OK && explore_threads[0].out[0][1] == 2 && explore_threads[2].status[0] == OK);
     EXPECT(ring->cq_tail == 2 && ring->reserved == 0);
     uint32_t result = completions[0].kind == COMPLETION_RESULT ? 0 : 1;
