@@ -80,6 +80,25 @@ void page_free(paddr_t address, uint32_t order)
     spinlock_release(&buddy_lock);
 }
 
+uint32_t page_alloc_batch(paddr_t pages[], uint32_t count)
+{
+    uint32_t taken = 0;
+    struct page *page;
+    spinlock_acquire(&buddy_lock);
+    while (taken < count && (page = block_take(0)) != nullptr)
+        pages[taken++] = page_address(page);
+    spinlock_release(&buddy_lock);
+    return taken;
+}
+
+void page_free_batch(const paddr_t pages[], uint32_t count)
+{
+    spinlock_acquire(&buddy_lock);
+    while (count > 0)
+        block_free(pages[--count] >> PAGE_SHIFT, 0);
+    spinlock_release(&buddy_lock);
+}
+
 /* Gives back [frame, end) as the largest aligned blocks. */
 static void range_free(uint64_t frame, uint64_t end) REQUIRES(&buddy_lock)
 {

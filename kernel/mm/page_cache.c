@@ -59,11 +59,8 @@ static inline paddr_t take_page(struct page_cache *cache, bool wants_zeroed) REQ
 
 static void refill(struct page_cache *cache) REQUIRES(&cache->lock)
 {
-    paddr_t page;
-    while (cache->count < PAGE_CACHE_BATCH && (page = page_alloc(0)) != 0) {
-        cache->pages[cache->count] = page;
-        set_count(cache, cache->count + 1);
-    }
+    if (cache->count < PAGE_CACHE_BATCH)
+        set_count(cache, cache->count + page_alloc_batch(&cache->pages[cache->count], PAGE_CACHE_BATCH - cache->count));
 }
 
 [[clang::noinline]] static status_t alloc_generally(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page)
@@ -94,10 +91,8 @@ static void refill(struct page_cache *cache) REQUIRES(&cache->lock)
 
 static void give_back(struct page_cache *cache, uint32_t count) REQUIRES(&cache->lock)
 {
-    for (; count != 0; count--) {
-        set_count(cache, cache->count - 1);
-        page_free(cache->pages[cache->count], 0);
-    }
+    set_count(cache, cache->count - count);
+    page_free_batch(&cache->pages[cache->count], count);
 }
 
 status_t page_cache_alloc(struct untyped *untyped, bool wants_zeroed, paddr_t *out_page)
@@ -145,8 +140,8 @@ bool page_cache_drain(void)
         spinlock_acquire(&cache->lock);
         any |= cache->count != 0 || cache->zeroed_count != 0;
         give_back(cache, cache->count);
-        for (; cache->zeroed_count != 0; peekable_set(cache->zeroed_count, cache->zeroed_count - 1))
-            page_free(cache->zeroed[cache->zeroed_count - 1], 0);
+        page_free_batch(cache->zeroed, cache->zeroed_count);
+        peekable_set(cache->zeroed_count, 0);
         spinlock_release(&cache->lock);
     }
     return any;

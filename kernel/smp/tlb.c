@@ -161,22 +161,46 @@ void smp_tlb_idle_end(void)
     struct cpu *cpu = arch_cpu();
     atomic_store(&cpu->is_tlb_idle, false);
     if (atomic_exchange(&cpu->is_tlb_stale, false))
-        arch_tlb_flush_all_local();
+        arch_tlb_flush_kernel_local(); /* of all identifiers: another space may have been loaded since the sender looked */
 }
 
-/* Whether a CPU of the mask must be interrupted. One that has another space loaded loses its bit instead; if it begins to load this
- * one meanwhile, it has seen that, or is told after all. */
+static struct vspace *active_of(const struct cpu *cpu) { return __atomic_load_n(&cpu->active_vspace, __ATOMIC_SEQ_CST); }
+
+/* Takes the bit of a CPU that has another space loaded. False: it has this one, or is just loading one; if it began to load this one
+ * after the look, it has seen that its bit was gone, or is found here. */
+static bool take_from(struct vspace *vspace, struct cpu *cpu)
+{
+    struct vspace *active = active_of(cpu);
+    if (active == vspace || active == switching())
+        return false;
+    atomic_fetch_and(mask_of(vspace, cpu), ~bit_of(cpu));
+    active = active_of(cpu);
+    if (active != vspace && active != switching())
+        return true;
+    atomic_fetch_or(mask_of(vspace, cpu), bit_of(cpu));
+    return false;
+}
+
+/* Whether a CPU of the mask must be interrupted. */
 static bool must_tell(struct vspace *vspace, struct cpu *cpu, uint64_t count_pages)
 {
-    struct vspace *active = __atomic_load_n(&cpu->active_vspace, __ATOMIC_SEQ_CST);
-    if (active != vspace && active != switching()) {
-        atomic_fetch_and(mask_of(vspace, cpu), ~bit_of(cpu));
-        active = __atomic_load_n(&cpu->active_vspace, __ATOMIC_SEQ_CST);
-        if (active != vspace && active != switching())
-            return false;
-        atomic_fetch_or(mask_of(vspace, cpu), bit_of(cpu));
+    if (take_from(vspace, cpu))
+        return false;
+    return count_pages == SHOOTDOWN_ALL || !leave_to_idle(cpu);
+}
+
+/* No other CPU holds anything of the space. */
+static bool is_only_here(struct vspace *vspace, const struct cpu *self)
+{
+    for (uint32_t word = 0; word * 64 < cpu_count; word++) {
+        uint64_t mask = atomic_load_explicit(&vspace->cpu_mask[word], memory_order_relaxed);
+        for (; mask != 0; mask &= mask - 1) {
+            struct cpu *cpu = cpus[word * 64 + (uint32_t)__builtin_ctzll(mask)];
+            if (cpu != self && !take_from(vspace, cpu))
+                return false;
+        }
     }
-    return active == switching() || count_pages == SHOOTDOWN_ALL || !leave_to_idle(cpu);
+    return true;
 }
 
 static void request_send(struct cpu *self, uint32_t target, struct shootdown *request)
@@ -219,12 +243,14 @@ static void request_send(struct cpu *self, uint32_t target, struct shootdown *re
 void tlb_shootdown(struct vspace *vspace, vaddr_t start, uint64_t count_pages)
 {
     struct cpu *self = arch_cpu();
-    if (arch_tlb_flush_broadcast(vspace->token, start, count_pages))
-        return;
     /* The entries were changed before the mask is read; a CPU sets its bit before it loads the table. */
     atomic_thread_fence(memory_order_seq_cst);
     if (cpu_count <= 64 && atomic_load_explicit(&vspace->cpu_mask[0], memory_order_relaxed) == bit_of(self))
         forget_here(self, vspace, start, count_pages);
-    else
+    else if (!ARCH_TLB_BROADCAST)
         shootdown_everywhere(self, vspace, start, count_pages);
+    else if (is_only_here(vspace, self))
+        forget_here(self, vspace, start, count_pages);
+    else
+        arch_tlb_flush_broadcast(vspace->token, start, count_pages);
 }

@@ -14,7 +14,7 @@
 #include <tess/stub/untyped.h>
 #include <tess/util.h>
 
-constexpr uint64_t PEER_BYTES = 1 << 20;
+constexpr uint64_t PEER_BYTES = 4 << 20;
 
 handle_t bench_peer_start(const char *name, handle_t first, handle_t second)
 {

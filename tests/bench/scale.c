@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <tess/string.h>
 #include <tess/stub/cspace.h>
+#include <tess/stub/system.h>
 #include <tess/stub/test.h>
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
@@ -104,6 +105,44 @@ static void wait_for(const _Atomic uint32_t *counter, uint32_t value)
         (void)tess_thread_sleep(std_self.thread, time_after_ns(1'000'000)); /* TIMED_OUT is its normal end */
 }
 
+/* ---- Which locks were found held: what is shared on a path shows here, whatever the clock says ---- */
+
+constexpr uint32_t LOCKS_MAX = 512, LOCKS_SHOWN = 4;
+static uint64_t contended[LOCKS_MAX];
+
+static void locks_clear(void)
+{
+    struct tess_lock_info info;
+    for (uint32_t i = 0; i < LOCKS_MAX && tess_system_lock(std_handle_needed("system"), i, (uint64_t)&info) == OK; i++)
+        contended[i] = info.contended;
+}
+
+/* Says which were found held most often since locks_clear(). */
+static void locks_report(const char *name, uint32_t workers)
+{
+    struct tess_lock_info info;
+    struct {
+        uint64_t count;
+        char name[sizeof(info.name)];
+    } top[LOCKS_SHOWN] = {};
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < LOCKS_MAX && tess_system_lock(std_handle_needed("system"), i, (uint64_t)&info) == OK; i++) {
+        uint64_t count = info.contended - contended[i];
+        sum += count;
+        uint32_t place = LOCKS_SHOWN;
+        while (place > 0 && count > top[place - 1].count)
+            place--;
+        if (place == LOCKS_SHOWN)
+            continue;
+        memmove(&top[place + 1], &top[place], (LOCKS_SHOWN - 1 - place) * sizeof(top[0]));
+        top[place].count = count;
+        memcpy(top[place].name, info.name, sizeof(info.name));
+    }
+    log_info("locks: %s %u %lu", name, workers, (unsigned long)sum);
+    for (uint32_t i = 0; i < LOCKS_SHOWN && top[i].count != 0; i++)
+        log_info("locks:   %lu at %s", (unsigned long)top[i].count, top[i].name);
+}
+
 static void measure(const struct work *work, uint32_t workers)
 {
     struct std_mapping page;
@@ -120,8 +159,10 @@ static void measure(const struct work *work, uint32_t workers)
         std_handle_delete(endpoint);
     }
     wait_for(&shared->ready, workers);
+    locks_clear();
     atomic_store(&shared->end_ns, time_now_ns() + WINDOW_NS);
     wait_for(&shared->ended, workers);
+    locks_report(work->name, workers);
     uint64_t sum = 0;
     for (uint32_t i = 0; i < workers; i++)
         sum += shared->done[i].operations;

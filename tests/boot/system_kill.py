@@ -10,7 +10,7 @@ from system_facts import facts, facts_complete, facts_when, held, is_complete, i
 VICTIMS = ("virtio-net", "netd", "httpd", "virtio-rng", "entropyd", "devmgr", "serial")
 DRIVERS = ("virtio-net", "virtio-rng", "serial")
 LIMIT_S = 2.0               # guest time from the death to the next page, on a machine of its own
-SHARED_FACTOR = 5           # for machines that do other things meanwhile
+SHARED_FACTOR = 2           # for machines that do other things meanwhile
 FORGIVEN_S = 11             # having run this long, a service is restarted at once again
 
 

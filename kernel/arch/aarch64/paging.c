@@ -114,7 +114,7 @@ void arch_tlb_flush_kernel_local(void)
     finish_local();
 }
 
-bool arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages)
+void arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages)
 {
     uint64_t asid = token & TTBR_ASID_MASK;
 
@@ -126,7 +126,6 @@ bool arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_page
             __asm__ volatile("tlbi vae1is, %0" ::"r"(asid | tlbi_operand(start + i * PAGE_SIZE)) : "memory");
     }
     __asm__ volatile("dsb ish\n\tisb" ::: "memory");
-    return true;
 }
 
 /* The address is not the one user code will fetch from, so the instruction cache, which may be indexed by virtual address,

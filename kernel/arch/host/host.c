@@ -399,7 +399,7 @@ void arch_vspace_switch_emptied(uint64_t) {}
 void arch_tlb_flush_page_local(vaddr_t) {}
 void arch_tlb_flush_all_local(void) {}
 void arch_tlb_flush_kernel_local(void) {}
-bool arch_tlb_flush_broadcast(uint64_t, vaddr_t, uint64_t) { return false; }
+void arch_tlb_flush_broadcast(uint64_t, vaddr_t, uint64_t) {}
 void arch_icache_sync(const void *, uint64_t) {}
 bool arch_port_in(uint16_t, uint32_t, uint32_t *) { return false; }
 bool arch_port_out(uint16_t, uint32_t, uint32_t) { return false; }

@@ -86,10 +86,7 @@ void arch_tlb_flush_all_local(void) { asid_flush(csr_read(satp)); }
 
 void arch_tlb_flush_kernel_local(void) { __asm__ volatile("sfence.vma" ::: "memory"); }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
-{
-    return false;
-}
+void arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) {}
 
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size)
 {

@@ -47,10 +47,7 @@ void arch_tlb_flush_kernel_local(void)
     x86_write_cr4(cr4);
 }
 
-bool arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages)
-{
-    return false;
-}
+void arch_tlb_flush_broadcast([[maybe_unused]] uint64_t token, [[maybe_unused]] vaddr_t start, [[maybe_unused]] uint64_t count_pages) {}
 
 /* Instruction fetch is coherent with stores (Intel SDM vol. 3, 11.6). */
 void arch_icache_sync([[maybe_unused]] const void *direct_map_address, [[maybe_unused]] uint64_t size) {}

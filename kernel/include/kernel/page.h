@@ -49,6 +49,9 @@ uint64_t page_ram_count(void);
 /* 0 when there is no block. Contents are not cleared. */
 [[nodiscard]] paddr_t page_alloc(uint32_t order);
 void page_free(paddr_t address, uint32_t order);
+/* Single pages under one taking of the lock, as many as there are: how many. */
+[[nodiscard]] uint32_t page_alloc_batch(paddr_t pages[], uint32_t count);
+void page_free_batch(const paddr_t pages[], uint32_t count);
 /* A run of any length: the smallest block that fits, the tail given back. 0 = no such run. */
 [[nodiscard]] paddr_t page_alloc_run(uint64_t count);
 void page_free_run(paddr_t address, uint64_t count);

@@ -10,7 +10,7 @@
 
 struct untyped;
 
-constexpr uint32_t PAGE_CACHE_MAX = 32, PAGE_CACHE_BATCH = 16, PAGE_CACHE_ZEROED_MAX = 16;
+constexpr uint32_t PAGE_CACHE_MAX = 48, PAGE_CACHE_BATCH = 16, PAGE_CACHE_ZEROED_MAX = 16;
 constexpr uint64_t CHARGE_BATCH = 16;
 
 struct page_cache {

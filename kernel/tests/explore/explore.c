@@ -262,6 +262,7 @@ static uint64_t loaded[CPUS_MAX];
 
 void __wrap_arch_tlb_flush_page_local(vaddr_t va);
 void __wrap_arch_tlb_flush_all_local(void);
+void __wrap_arch_tlb_flush_kernel_local(void);
 void __wrap_arch_vspace_switch(uint64_t token);
 void __wrap_arch_vspace_switch_emptied(uint64_t token);
 void __real_untyped_page_free(struct untyped *untyped, enum object_type type, paddr_t page);
@@ -297,6 +298,11 @@ static void tlb_flush(vaddr_t va, bool is_all)
 
 void __wrap_arch_tlb_flush_page_local(vaddr_t va) { tlb_flush(va, false); }
 void __wrap_arch_tlb_flush_all_local(void) { tlb_flush(0, true); }
+void __wrap_arch_tlb_flush_kernel_local(void)
+{
+    for (uint32_t i = 0; i < TLB_ENTRIES; i++)
+        tlb[host_cpu->index][i].pa = 0;
+}
 void __wrap_arch_vspace_switch(uint64_t token) { loaded[host_cpu->index] = token; }
 void __wrap_arch_vspace_switch_emptied(uint64_t token)
 {

@@ -170,6 +170,7 @@ void arch_fpu_sanitize(void *area); /* whatever it holds, arch_fpu_restore() tak
 /* ---- Paging ------------------------------------------------------------------------------------------------------
  * The walk is portable (mm/page_table.c); an architecture gives its shape and its entry format, [inline] in <arch/impl.h>:
  *   constexpr uint32_t ARCH_PT_LEVELS;             4 (x86_64) or 3; level 0 maps 4 KiB, 1 maps 2 MiB, 2 maps 1 GiB; 512 entries each
+ *   constexpr bool ARCH_TLB_BROADCAST;             the hardware tells other CPUs (arch_tlb_flush_broadcast)
  *   uint64_t arch_pte_table(paddr_t table);        entry that points to a next-level table (usable for user and kernel mappings)
  *   uint64_t arch_pte_leaf(paddr_t pa, uint32_t prot, uint32_t level);   prot = PROT_* below
  *   bool     arch_pte_is_present(uint64_t e), arch_pte_is_leaf(uint64_t e, uint32_t level);
@@ -199,8 +200,8 @@ void arch_vspace_switch_emptied(uint64_t token);         /* all that is dropped,
 void arch_tlb_flush_page_local(vaddr_t va);
 void arch_tlb_flush_all_local(void);    /* all entries of the identifier that is loaded, but global ones */
 void arch_tlb_flush_kernel_local(void); /* global ones too */
-/* aarch64 broadcasts in hardware and returns true; others return false and smp/tlb.c interrupts the CPUs concerned. */
-bool arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages);
+/* On all CPUs, where the hardware can (ARCH_TLB_BROADCAST); elsewhere smp/tlb.c interrupts the CPUs concerned. */
+void arch_tlb_flush_broadcast(uint64_t token, vaddr_t start, uint64_t count_pages);
 void arch_icache_sync(const void *direct_map_address,
                       uint64_t size); /* after the kernel wrote code for user space (memory.write, first exec map) */
 

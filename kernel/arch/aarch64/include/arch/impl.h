@@ -31,6 +31,7 @@ static inline uint64_t arch_time_ns(void) { return arch_counter_ns(arch_counter(
 /* ---- Page table entries: 4 KiB granule, 39-bit addresses (Arm ARM D8.3) ------------------------------------------ */
 
 constexpr uint32_t ARCH_PT_LEVELS = 3;
+constexpr bool ARCH_TLB_BROADCAST = true;
 
 enum : uint64_t {
     A64_PTE_VALID = 1,

@@ -11,6 +11,7 @@ static inline uint64_t arch_counter(void) { return arch_time_ns(); }
 static inline uint64_t arch_counter_ns(uint64_t ticks) { return ticks; }
 
 constexpr uint32_t ARCH_PT_LEVELS = 3;
+constexpr bool ARCH_TLB_BROADCAST = false;
 constexpr uint64_t HOST_PTE_PRESENT = 1, HOST_PTE_LEAF = 2;
 constexpr uint32_t HOST_PTE_PROT_SHIFT = 2;
 

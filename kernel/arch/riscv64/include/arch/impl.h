@@ -29,6 +29,7 @@ static inline void arch_cpu_relax(void)
 }
 
 constexpr uint32_t ARCH_PT_LEVELS = 3;
+constexpr bool ARCH_TLB_BROADCAST = false;
 
 constexpr uint64_t RV_PTE_V = 1 << 0, RV_PTE_R = 1 << 1, RV_PTE_W = 1 << 2, RV_PTE_X = 1 << 3;
 constexpr uint64_t RV_PTE_U = 1 << 4, RV_PTE_G = 1 << 5, RV_PTE_A = 1 << 6, RV_PTE_D = 1 << 7;

@@ -24,6 +24,7 @@ static inline uint64_t arch_counter_ns(uint64_t ticks) { return (uint64_t)((unsi
 static inline uint64_t arch_time_ns(void) { return arch_counter_ns(arch_counter() - time_counter_base); }
 
 constexpr uint32_t ARCH_PT_LEVELS = 4;
+constexpr bool ARCH_TLB_BROADCAST = false;
 
 constexpr uint64_t X86_PTE_PRESENT = 1ull << 0;
 constexpr uint64_t X86_PTE_WRITE = 1ull << 1;
