@@ -1,5 +1,5 @@
 # The front door: `make help`. The work is done by Meson and by the scripts in tools/.
-export MUTATE FAST ARCH CPUS MEM HTTP_PORT HEADLESS ICOUNT NET CMDLINE ACCEL ONLY JOBS SOAK MINUTES
+export EXEC ARGS INPUT ROOTFS MUTATE FAST ARCH CPUS MEM HTTP_PORT HEADLESS ICOUNT NET CMDLINE ACCEL ONLY JOBS SOAK MINUTES
 export SOURCE_DATE_EPOCH ?= 0
 ARCHES := x86_64 aarch64 riscv64
 # One architecture where one is meant (make run), all where none is named (make test).
@@ -12,10 +12,11 @@ PYTHON := python3 -B
 
 ## make run      build and boot; the page is at http://localhost:8080/
 ##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
+##                 EXEC=program ARGS="..." INPUT=file: a Linux program of this ARCH instead; its output and exit status, nothing else
 run:
 	@$(PYTHON) tools/run --check
-	@$(PYTHON) tools/setup --for run $(ONE)
-	@$(PYTHON) tools/build $(ONE)
+	@$(PYTHON) tools/setup --for run $(ONE) >&2
+	@$(PYTHON) tools/build $(ONE) >&2
 	@$(PYTHON) tools/run
 
 ## make test     all tests, host and booted; ARCH=... only one, ONLY=regex; SOAK=1: full counts, hours

@@ -14,8 +14,8 @@ FREESTANDING = {"stddef.h", "stdint.h", "stdbool.h", "stdarg.h", "stdatomic.h", 
 GENERATED, GENERATED_KERNEL = "tess/abi.h", ("kernel/abi_dispatch.h", "kernel/trace_events.h")
 GENERATED_USER = re.compile(r"tess/(stub|serve)/\w+\.h")
 # On the build machine these are its C library's, also where a folder has its own for what it builds (netd's, for lwIP).
-HOSTED = {"elf.h", "errno.h", "link.h", "math.h", "ucontext.h", "pthread.h", "semaphore.h", "setjmp.h", "signal.h", "stdio.h", "stdlib.h", "string.h", "time.h",
-          "unistd.h", "sys/mman.h", "sanitizer/asan_interface.h", "sanitizer/common_interface_defs.h"}
+HOSTED = {"elf.h", "errno.h", "link.h", "math.h", "ucontext.h", "pthread.h", "sched.h", "semaphore.h", "setjmp.h", "signal.h", "stdio.h", "stdlib.h", "string.h",
+          "time.h", "unistd.h", "linux/futex.h", "sys/mman.h", "sys/syscall.h", "sys/wait.h", "sanitizer/asan_interface.h", "sanitizer/common_interface_defs.h"}
 
 
 # What stands in for others' headers, or includes their sources: seen by the proofs and by the explorer only.
@@ -100,7 +100,8 @@ def main():
                 is_kernel = component(path).startswith("kernel")
                 is_known = name in FREESTANDING or name == GENERATED or match[1] == '"' and is_test(path) or (
                     name in GENERATED_KERNEL if is_kernel else GENERATED_USER.fullmatch(name)) or name.startswith(
-                    ("lwip/", "netif/", "arch/")) and component(path) == "services/netd"
+                    ("lwip/", "netif/", "arch/")) and component(path) == "services/netd" or component(path) in (
+                    "services/posixd", "tests/linux") and name.startswith("linux/")    # the personality's
                 if not is_known:
                     problems.append(f"{path.relative_to(ROOT)}:{line}: <{name}> is neither freestanding nor one of ours")
             elif not fitting and name not in CONTRACT_OF_ARCH:
