@@ -547,17 +547,24 @@ status_t untyped_create_cspace(struct invocation *inv, struct untyped *self, uin
     return status;
 }
 
-status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t *out_handle)
+/* `right`: what is needed for it. */
+[[gnu::always_inline]] static inline status_t insert_derived(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights,
+                                                             uint32_t right, uint64_t *out_handle)
 {
     if (self != inv->cspace)
-        return insert_elsewhere(inv, self, source, rights, RIGHT_COPY, out_handle);
+        return insert_elsewhere(inv, self, source, rights, right, out_handle);
     struct cap cap;
     status_t status = cspace_lookup_plain(inv->cspace, source, &cap);
     if (status != OK)
         return status;
-    if ((cap.rights & RIGHT_COPY) == 0)
+    if ((cap.rights & right) == 0)
         return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
+}
+
+status_t cspace_copy(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t *out_handle)
+{
+    return insert_derived(inv, self, source, rights, RIGHT_COPY, out_handle);
 }
 
 static void badge_free(struct deferred *deferred)
@@ -579,6 +586,8 @@ void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_
     status_t status = cspace_lookup(inv->cspace, source, &cap);
     if (status != OK)
         return status;
+    if ((cap.rights & RIGHT_MINT) == 0)
+        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     if (cap.object->type != OBJECT_ENDPOINT)
         return ERROR_WRONG_TYPE;
     if (cap.badge != nullptr)
@@ -611,17 +620,9 @@ void badge_release(struct badge *badge) { quiesce_defer(&badge->deferred, badge_
 status_t cspace_mint(struct invocation *inv, struct cspace *self, uint64_t source, uint32_t rights, uint64_t badge_value,
                      uint64_t *out_handle)
 {
-    struct cap cap;
-    status_t status = cspace_lookup_plain(inv->cspace, source, &cap);
-    if (status != OK)
-        return status;
-    if ((cap.rights & RIGHT_MINT) == 0)
-        return audit_denied(inv->cspace, cap.object, inv->op, cap.rights);
     if (badge_value != 0)
         return mint_badge(inv, self, source, rights, badge_value, out_handle);
-    if (self != inv->cspace)
-        return insert_elsewhere(inv, self, source, rights, RIGHT_MINT, out_handle);
-    return insert(self, cap.object, cap.slot, cap.generation, cap.rights & rights, nullptr, out_handle);
+    return insert_derived(inv, self, source, rights, RIGHT_MINT, out_handle);
 }
 
 status_t cspace_move(struct invocation *inv, struct cspace *self, uint64_t source, uint64_t *out_handle)

@@ -43,74 +43,48 @@ void derivation_insert_after(struct derivation_node *sibling, struct derivation_
         next->prev = node;
 }
 
-void derivation_replace(struct derivation_node *node, struct derivation_node *by)
+/* `head` to `tail`, linked to each other, take the node's place. */
+static void put_in_place(struct derivation_node *node, struct derivation_node *head, struct derivation_node *tail)
 {
     bool is_first = is_tagged(node->prev->next), is_last = is_tagged(node->next);
     struct derivation_node *parent = is_first ? untag(node->prev->next) : is_last ? untag(node->next) : nullptr;
-    by->child = nullptr;
-    by->next = node->next;
-    by->prev = is_first && is_last ? by : node->prev;
-    if (!is_first)
-        node->prev->next = by;
+    tail->next = node->next;
+    head->prev = is_first && is_last ? tail : node->prev;
+    if (is_first)
+        parent->child = head;
     else
-        parent->child = by;
+        node->prev->next = head;
     if (!is_last)
-        node->next->prev = by;
+        node->next->prev = tail;
     else if (!is_first)
-        parent->child->prev = by;
+        parent->child->prev = tail;
     *node = (struct derivation_node){};
+}
+
+void derivation_replace(struct derivation_node *node, struct derivation_node *by)
+{
+    by->child = nullptr;
+    put_in_place(node, by, by);
 }
 
 void derivation_remove(struct derivation_node *node)
 {
-    bool is_first = is_tagged(node->prev->next);
-    bool is_last = is_tagged(node->next);
-    struct derivation_node *head, *tail; /* what takes the node's place: its children, if any */
     if (node->child != nullptr) {
-        head = node->child;
-        tail = head->prev;
-    } else {
-        head = tail = nullptr;
+        put_in_place(node, node->child, node->child->prev);
+        return;
     }
-
+    bool is_first = is_tagged(node->prev->next), is_last = is_tagged(node->next);
     if (is_first && is_last) {
-        struct derivation_node *parent = untag(node->next);
-        parent->child = head;
-        if (head != nullptr)
-            tail->next = tag(parent); /* head->prev is tail already */
+        untag(node->next)->child = nullptr;
     } else if (is_first) {
-        struct derivation_node *parent = untag(node->prev->next), *last = node->prev, *second = node->next;
-        if (head != nullptr) {
-            head->prev = last;
-            tail->next = second;
-            second->prev = tail;
-            parent->child = head;
-        } else {
-            second->prev = last;
-            parent->child = second;
-        }
-    } else if (is_last) {
-        struct derivation_node *parent = untag(node->next), *before = node->prev;
-        if (head != nullptr) {
-            before->next = head;
-            head->prev = before;
-            tail->next = tag(parent);
-            parent->child->prev = tail;
-        } else {
-            before->next = tag(parent);
-            parent->child->prev = before;
-        }
+        untag(node->prev->next)->child = node->next;
+        node->next->prev = node->prev;
     } else {
-        struct derivation_node *before = node->prev, *after = node->next;
-        if (head != nullptr) {
-            before->next = head;
-            head->prev = before;
-            tail->next = after;
-            after->prev = tail;
-        } else {
-            before->next = after;
-            after->prev = before;
-        }
+        node->prev->next = node->next;
+        if (is_last)
+            untag(node->next)->child->prev = node->prev;
+        else
+            node->next->prev = node->prev;
     }
     *node = (struct derivation_node){};
 }

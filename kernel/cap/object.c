@@ -58,12 +58,7 @@ uint64_t object_pages(enum object_type type)
 }
 
 /* The allocation that holds the object: a thread keeps its register frame in front. */
-static void *object_cell(struct object *object)
-{
-    return object->type == OBJECT_THREAD ? (void *)thread_from_object(object) : (void *)object;
-}
-
-void *object_self(struct object *object) { return object_cell(object); }
+void *object_self(struct object *object) { return object->type == OBJECT_THREAD ? (void *)thread_from_object(object) : (void *)object; }
 
 status_t object_create(struct untyped *untyped, enum object_type type, uint32_t size, void **out_object)
 {
@@ -190,7 +185,7 @@ static void object_release(struct object *object)
 {
     struct untyped *untyped = object->untyped;
     enum object_type type = object->type;
-    untyped_cell_free(untyped, type, object_cell(object), object->size);
+    untyped_cell_free(untyped, type, object_self(object), object->size);
     spinlock_acquire(&untyped->lock);
     untyped->object_count--;
     spinlock_release(&untyped->lock);

@@ -65,9 +65,8 @@ void interrupt_recheck(struct interrupt *interrupt)
     spinlock_release(&interrupt->object.lock);
 }
 
-void interrupt_fire(uint32_t source)
+static void fire_locked(uint32_t source) REQUIRES(&irq_lock)
 {
-    spinlock_acquire(&irq_lock);
     list_for_each (node, &interrupts) {
         struct interrupt *interrupt = container_of(node, struct interrupt, source_node);
         if (interrupt->source != source)
@@ -78,6 +77,12 @@ void interrupt_fire(uint32_t source)
         deliver_locked(interrupt);
         spinlock_release(&interrupt->object.lock);
     }
+}
+
+void interrupt_fire(uint32_t source)
+{
+    spinlock_acquire(&irq_lock);
+    fire_locked(source);
     spinlock_release(&irq_lock);
 }
 
@@ -130,16 +135,7 @@ void interrupt_move_all(uint32_t from, uint32_t to)
             continue;
         interrupt->cpu = to;
         (void)configure(interrupt); /* masked now */
-        list_for_each (other, &interrupts) {
-            struct interrupt *sharer = container_of(other, struct interrupt, source_node);
-            if (sharer->source != interrupt->source)
-                continue;
-            sharer->is_pending = true;
-            spinlock_acquire(&sharer->object.lock);
-            sharer->is_signalled = true;
-            deliver_locked(sharer);
-            spinlock_release(&sharer->object.lock);
-        }
+        fire_locked(interrupt->source);
     }
     spinlock_release(&irq_lock);
 }

@@ -48,27 +48,30 @@ static bool is_large(uint64_t entry, uint32_t level) { return arch_pte_is_presen
 
 static uint64_t *entry_in(paddr_t table, vaddr_t va, uint32_t level) { return (uint64_t *)phys_to_virt(table) + entry_index(va, level); }
 
-static inline status_t leaf_set(paddr_t table, vaddr_t va, paddr_t pa, uint32_t prot)
+static inline status_t leaf_set(paddr_t table, uint32_t level, vaddr_t va, paddr_t pa, uint32_t prot)
 {
-    uint64_t *entry = entry_in(table, va, 0);
+    uint64_t *entry = entry_in(table, va, level);
     if (arch_pte_is_present(*entry))
-        return ERROR_ALREADY;
-    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 0), memory_order_release);
+        return level == 0 || arch_pte_is_leaf(*entry, level) ? ERROR_ALREADY : ERROR_BUSY;
+    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, level), memory_order_release);
     page_of(table)->slab_free++;
     return OK;
 }
 
-[[clang::noinline]] static status_t map_with_tables(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
+/* A leaf of this level, with the tables it needs. */
+[[clang::noinline]] static status_t map_at(paddr_t root, struct untyped *untyped, uint32_t target, vaddr_t va, paddr_t pa, uint32_t prot)
 {
     paddr_t table = root;
-    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
+    for (uint32_t level = ARCH_PT_LEVELS - 1; level > target; level--) {
         uint64_t *entry = entry_in(table, va, level);
-        status_t status = arch_pte_is_present(*entry) ? OK : table_add(untyped, table, entry);
+        status_t status = !arch_pte_is_present(*entry)      ? table_add(untyped, table, entry)
+                          : arch_pte_is_leaf(*entry, level) ? ERROR_BUSY
+                                                            : OK;
         if (status != OK)
             return status;
         table = arch_pte_address(*entry);
     }
-    return leaf_set(table, va, pa, prot);
+    return leaf_set(table, target, va, pa, prot);
 }
 
 status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
@@ -77,10 +80,10 @@ status_t page_table_map(paddr_t root, struct untyped *untyped, vaddr_t va, paddr
     for (uint32_t level = ARCH_PT_LEVELS - 1; level > 0; level--) {
         uint64_t entry = *entry_in(table, va, level);
         if (!arch_pte_is_present(entry))
-            return map_with_tables(root, untyped, va, pa, prot);
+            return map_at(root, untyped, 0, va, pa, prot);
         table = arch_pte_address(entry);
     }
-    return leaf_set(table, va, pa, prot);
+    return leaf_set(table, 0, va, pa, prot);
 }
 
 /* `entry` of a table of this level, for va, is empty or done with: the address of the next one that is not empty, of the table's end, or
@@ -95,20 +98,7 @@ static vaddr_t next_present(const uint64_t *entry, vaddr_t va, vaddr_t end, uint
 
 status_t page_table_map_large(paddr_t root, struct untyped *untyped, vaddr_t va, paddr_t pa, uint32_t prot)
 {
-    paddr_t table = root;
-    for (uint32_t level = ARCH_PT_LEVELS - 1; level > 1; level--) {
-        uint64_t *entry = entry_in(table, va, level);
-        status_t status = arch_pte_is_present(*entry) ? OK : table_add(untyped, table, entry);
-        if (status != OK)
-            return status;
-        table = arch_pte_address(*entry);
-    }
-    uint64_t *entry = entry_in(table, va, 1);
-    if (arch_pte_is_present(*entry))
-        return arch_pte_is_leaf(*entry, 1) ? ERROR_ALREADY : ERROR_BUSY;
-    page_of(table)->slab_free++;
-    atomic_store_explicit((_Atomic uint64_t *)entry, arch_pte_leaf(pa, prot, 1), memory_order_release);
-    return OK;
+    return map_at(root, untyped, 1, va, pa, prot);
 }
 
 uint64_t page_table_drop_large(paddr_t root, vaddr_t start, vaddr_t end)
@@ -133,30 +123,13 @@ uint64_t page_table_drop_large(paddr_t root, vaddr_t start, vaddr_t end)
 
 void page_table_map_range(paddr_t root, vaddr_t va, paddr_t pa, uint64_t size, uint32_t prot)
 {
-    while (size != 0) {
-        uint32_t target = 0;
-        for (uint32_t level = 2; level > 0; level--)
-            if (arch_has_page_level(level) && ((va | pa) & (level_size(level) - 1)) == 0 && size >= level_size(level)) {
-                target = level;
-                break;
-            }
-        paddr_t table = root;
-        for (uint32_t level = ARCH_PT_LEVELS - 1; level > target; level--) {
-            uint64_t *entry = (uint64_t *)phys_to_virt(table) + entry_index(va, level);
-            if (!arch_pte_is_present(*entry)) {
-                paddr_t next = 0;
-                status_t status = table_alloc(nullptr, &next);
-                (void)status; /* panics instead of failing */
-                *entry = arch_pte_table(next);
-            } else if (arch_pte_is_leaf(*entry, level)) {
-                panic("page_table_map_range: %lx is mapped by a larger page already", va);
-            }
-            table = arch_pte_address(*entry);
-        }
-        ((uint64_t *)phys_to_virt(table))[entry_index(va, target)] = arch_pte_leaf(pa, prot, target);
-        va += level_size(target);
-        pa += level_size(target);
-        size -= level_size(target);
+    for (uint64_t step; size != 0; va += step, pa += step, size -= step) {
+        uint32_t level = 2;
+        while (level > 0 && (!arch_has_page_level(level) || ((va | pa) & (level_size(level) - 1)) != 0 || size < level_size(level)))
+            level--;
+        step = level_size(level);
+        if (map_at(root, nullptr, level, va, pa, prot) == ERROR_BUSY) /* a page that two ranges share is mapped once */
+            panic("page_table_map_range: %lx is mapped by a larger page already", va);
     }
 }
 

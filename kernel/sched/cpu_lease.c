@@ -72,7 +72,7 @@ static void cpu_lease_class_kill(struct object *object)
 
 const struct object_class cpu_lease_class = {.kill = cpu_lease_class_kill};
 
-static uint64_t online_mask(void)
+uint64_t sched_online_mask(void)
 {
     uint64_t online = 0;
     for (uint32_t i = 0; i < cpu_count; i++)
@@ -98,7 +98,7 @@ status_t untyped_create_cpu_lease(struct invocation *inv, struct untyped *self, 
     list_init(&lease->threads);
     uint64_t bit = 1ull << cpu;
     spinlock_acquire(&lease_lock);
-    uint64_t usable = atomic_load(&sched_usable) & online_mask();
+    uint64_t usable = atomic_load(&sched_usable) & sched_online_mask();
     bool is_free = (usable & bit) != 0 && (usable & ~bit) != 0;
     if (is_free) {
         lease->is_held = true;

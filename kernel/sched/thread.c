@@ -473,11 +473,7 @@ status_t thread_sleep(struct invocation *inv, struct thread *self)
 status_t thread_set_affinity(struct invocation *inv, struct thread *self, uint64_t mask)
 {
     (void)inv;
-    uint64_t online = 0;
-    for (uint32_t i = 0; i < cpu_count; i++)
-        if (atomic_load(&cpus[i]->is_online))
-            online |= 1ull << (i < 63 ? i : 63);
-    if ((mask & online) == 0)
+    if ((mask & sched_online_mask()) == 0)
         return ERROR_BAD_ARGUMENT;
     peekable_set(self->affinity, mask); /* two setters: the last one counts */
     sched_affinity_changed(self);
