@@ -57,6 +57,7 @@ static void load_segment(struct first *first, const struct cpio_file *file, stru
 {
     vaddr_t start = INIT_BASE + align_down(segment->address, PAGE_SIZE);
     uint64_t size = align_up(INIT_BASE + segment->address + segment->memory_size, PAGE_SIZE) - start;
+    arch_irq_poll();
     if (!segment->is_writable) {
         map(first, image, file->offset + align_down(segment->file_offset, PAGE_SIZE), size, start,
             PROT_READ | (segment->is_executable ? PROT_EXEC : 0));

@@ -122,29 +122,45 @@ static uint32_t inherit_of(const struct region *region)
     return region->memory->kind == MEMORY_KIND_ANONYMOUS && !region->memory->is_paged ? INHERIT_COPY : INHERIT_SHARE;
 }
 
-/* The lowest address at which the vspace shows the memory in a region that is copied. Its lock is held. */
-static bool first_copied(struct vspace *vspace, struct memory *memory, vaddr_t *out_start) REQUIRES(&vspace->lock)
+/* The lowest address at which the vspace shows the memory in a region that is copied. */
+static bool first_copied(struct vspace *vspace, struct memory *memory, vaddr_t *out_start)
 {
+    constexpr uint32_t AT_ONCE = 64;
+    struct region place; /* in the list from the first pause on */
+    region_place_init(&place);
     bool found = false;
+    spinlock_acquire(&vspace->lock);
     spinlock_acquire(&memory->lock);
-    list_for_each (node, &memory->regions) {
+    uint64_t last_link = memory->link_count;
+    uint32_t count = 0;
+    for (struct list_node *node = &memory->regions.head; (node = list_next(&memory->regions, node)) != nullptr;) {
         struct region *region = container_of(node, struct region, memory_node);
+        if (region_is_place(region))
+            continue;
+        if (region->link_number > last_link)
+            break;
         if (region->vspace == vspace && inherit_of(region) == INHERIT_COPY && (!found || region->start < *out_start)) {
             *out_start = region->start;
             found = true;
         }
+        if (++count % AT_ONCE == 0) {
+            region_place_move(&place, node);
+            spinlock_release(&memory->lock);
+            vspace_pause(vspace);
+            spinlock_acquire(&memory->lock);
+            node = &place.memory_node;
+        }
     }
+    list_remove(&place.memory_node);
     spinlock_release(&memory->lock);
+    spinlock_release(&vspace->lock);
     return found;
 }
 
 struct memory *vspace_clone_counterpart(struct vspace *source, struct vspace *clone, struct memory *memory)
 {
     vaddr_t start = 0;
-    spinlock_acquire(&source->lock);
-    bool is_copied = first_copied(source, memory, &start);
-    spinlock_release(&source->lock);
-    if (!is_copied)
+    if (!first_copied(source, memory, &start))
         return nullptr;
     spinlock_acquire(&clone->lock);
     struct region *region = region_at_or_after(clone, start);
@@ -159,6 +175,7 @@ struct memory *vspace_clone_counterpart(struct vspace *source, struct vspace *cl
 static status_t next_region(struct clone_work *work, struct vspace *source, struct memory **out_memory)
 {
     spinlock_acquire(&source->lock);
+    vspace_settle(source);
     struct region *region = region_at_or_after(source, work->at);
     /* One that begins below was mapped meanwhile, where something was unmapped that the clone has. */
     while (region != nullptr && region->start < work->at)
@@ -229,6 +246,8 @@ status_t vspace_clone_step(struct clone_work *work, struct vspace *source, struc
             object_put(&memory->object);
         if (status != OK)
             return status;
+        if (done % 4 == 3)
+            arch_irq_poll();
     }
     return ERROR_RESTART;
 }

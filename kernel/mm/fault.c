@@ -29,7 +29,7 @@
     struct vspace *only;
     if (!region_only_vspace(memory, &only))
         return ERROR_BUSY;
-    region_withdraw_locked(vspace, memory, index, 1, 0, WITHDRAW_ALL);
+    region_withdraw_locked(vspace, memory, index, 1, WITHDRAW_ALL);
     return memory_break_locked(memory, index, out_page);
 }
 
@@ -104,6 +104,8 @@ static status_t fault_once(struct vspace *vspace, vaddr_t va, uint32_t access, b
         }
         if (status == ERROR_ALREADY)
             status = refresh(vspace, va, page, access, prot);
+    } else if (region_is_coming(vspace, region, va)) {
+        status = ERROR_RESTART;
     }
     spinlock_release(&vspace->lock);
     return status;

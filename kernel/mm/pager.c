@@ -13,46 +13,137 @@ constexpr uint32_t FAULT_ID_SHIFT = 8;
 
 static uint64_t fault_memory(const struct thread *thread) { return thread->wait_bits >> FAULT_ID_SHIFT; }
 
-static struct thread *thread_at(struct list_node *node) { return waiter_thread(container_of(node, struct waiter, node)); }
-
-static bool is_for(const struct thread *thread, const struct thread *other)
-{
-    return thread->wait_arg == other->wait_arg && fault_memory(thread) == fault_memory(other);
-}
-
 /* ---- Who waits ---- */
 
-/* What a request says of the page that `thread` waits for; all who wait for it count as told. */
-static void tell_locked(struct pager *pager, struct thread *thread, uint64_t words[4]) REQUIRES(&pager->lock)
+/* On the way through those who wait. An operation that never waits keeps the place while the lock is dropped. */
+struct scan {
+    struct operation place;
+    struct list_node *next;
+    uint32_t work;
+};
+
+static void scan_begin(struct pager *pager, struct scan *scan) REQUIRES(&pager->lock)
 {
-    uint64_t access = 0;
-    list_for_each (node, &pager->faults.waiters) {
-        struct thread *other = thread_at(node);
-        if (!is_for(other, thread))
-            continue;
-        other->wait_bits |= FAULT_TOLD;
-        access |= other->wait_bits & FAULT_ACCESS;
-    }
-    words[0] = thread->fault_key;
-    words[1] = thread->wait_arg << PAGE_SHIFT;
-    words[2] = PAGE_SIZE;
-    words[3] = access;
+    *scan = (struct scan){.place.waiter.is_operation = true, .next = list_first(&pager->faults.waiters)};
 }
 
-/* One who asks for requests gets the one of this thread, which is about to wait; true when there was one. */
-static bool tell_taker_locked(struct pager *pager, struct thread *thread) REQUIRES(&pager->lock)
+static void pause(struct pager *pager) REQUIRES(&pager->lock)
 {
-    for (struct list_node *node = list_first(&pager->takers.waiters), *next; node != nullptr; node = next) {
-        next = list_next(&pager->takers.waiters, node);
+    spinlock_release(&pager->lock);
+    arch_irq_poll();
+    spinlock_acquire(&pager->lock);
+}
+
+/* nullptr: nobody is left, and the lock was not dropped since that is so. */
+static struct thread *scan_next(struct pager *pager, struct scan *scan) REQUIRES(&pager->lock)
+{
+    constexpr uint32_t AT_ONCE = 64;
+    struct list *waiters = &pager->faults.waiters;
+    for (struct list_node *node, *place = &scan->place.waiter.node; (node = scan->next) != nullptr;) {
+        if (scan->work++ >= AT_ONCE) {
+            scan->work = 0;
+            list_insert_before(node, place);
+            pause(pager);
+            scan->next = list_next(waiters, place);
+            list_remove(place);
+            continue;
+        }
+        scan->next = list_next(waiters, node);
+        struct waiter *waiter = container_of(node, struct waiter, node);
+        if (!waiter->is_operation)
+            return waiter_thread(waiter);
+    }
+    return nullptr;
+}
+
+struct request {
+    uint64_t id, page, key, access;
+};
+
+static bool is_for(const struct thread *thread, const struct request *request)
+{
+    return thread->wait_arg == request->page && fault_memory(thread) == request->id;
+}
+
+/* All who wait for the page count as told. False: somebody was told before, so the pager knows of it. */
+static bool mark_told(struct pager *pager, struct request *request) REQUIRES(&pager->lock)
+{
+    struct scan scan;
+    bool is_news = true;
+    scan_begin(pager, &scan);
+    for (struct thread *thread; (thread = scan_next(pager, &scan)) != nullptr;) {
+        if (!is_for(thread, request))
+            continue;
+        is_news = is_news && (thread->wait_bits & FAULT_TOLD) == 0;
+        request->access |= thread->wait_bits & FAULT_ACCESS;
+        thread->wait_bits |= FAULT_TOLD;
+    }
+    return is_news;
+}
+
+static void unmark_told(struct pager *pager, const struct request *request) REQUIRES(&pager->lock)
+{
+    struct scan scan;
+    scan_begin(pager, &scan);
+    for (struct thread *thread; (thread = scan_next(pager, &scan)) != nullptr;)
+        if (is_for(thread, request))
+            thread->wait_bits &= ~FAULT_TOLD;
+}
+
+/* The first page that somebody waits for and the pager was not told of. False: there is none. */
+static bool tell(struct pager *pager, struct request *out_request) REQUIRES(&pager->lock)
+{
+    struct scan scan;
+    struct thread *thread;
+    do {
+        scan_begin(pager, &scan);
+        while ((thread = scan_next(pager, &scan)) != nullptr && (thread->wait_bits & FAULT_TOLD) != 0)
+            ;
+        if (thread == nullptr)
+            return false;
+        *out_request = (struct request){.id = fault_memory(thread), .page = thread->wait_arg, .key = thread->fault_key};
+    } while (!mark_told(pager, out_request));
+    return true;
+}
+
+static void telling_begin(struct pager *pager) REQUIRES(&pager->lock)
+{
+    while (pager->is_telling) {
+        arch_cpu_relax();
+        pause(pager);
+    }
+    pager->is_telling = true;
+}
+
+static struct waiter *claim_taker(struct pager *pager) REQUIRES(&pager->lock)
+{
+    list_for_each (node, &pager->takers.waiters) {
         struct waiter *waiter = container_of(node, struct waiter, node);
         if (!waiter_claim_any(waiter))
             continue; /* whoever ends its wait unlinks it */
         list_remove(node);
-        const uint64_t words[] = {thread->fault_key, thread->wait_arg << PAGE_SHIFT, PAGE_SIZE, thread->wait_bits & FAULT_ACCESS};
-        waiter_end(waiter, OK, words, ARRAY_LENGTH(words));
-        return true;
+        return waiter;
     }
-    return false;
+    return nullptr;
+}
+
+/* Those who ask for requests get what there is by now. */
+static void serve_takers(struct pager *pager)
+{
+    struct request request;
+    spinlock_acquire(&pager->lock);
+    telling_begin(pager);
+    while (!list_is_empty(&pager->takers.waiters) && tell(pager, &request)) {
+        struct waiter *taker = claim_taker(pager);
+        if (taker == nullptr) {
+            unmark_told(pager, &request); /* they all gave up meanwhile */
+            break;
+        }
+        const uint64_t words[] = {request.key, request.page << PAGE_SHIFT, PAGE_SIZE, request.access};
+        waiter_end(taker, OK, words, ARRAY_LENGTH(words));
+    }
+    pager->is_telling = false;
+    spinlock_release(&pager->lock);
 }
 
 static void join_locked(struct pager *pager, struct thread *thread, struct memory *memory, uint64_t index) REQUIRES(&pager->lock)
@@ -61,16 +152,6 @@ static void join_locked(struct pager *pager, struct thread *thread, struct memor
     thread->wait_arg = index;
     thread->wait_bits = memory->object.id << FAULT_ID_SHIFT | access;
     thread->fault_key = memory->pager_key;
-    bool is_asked = false;
-    list_for_each (node, &pager->faults.waiters) {
-        if (is_for(thread_at(node), thread)) {
-            thread->wait_bits |= thread_at(node)->wait_bits & FAULT_TOLD;
-            is_asked = true;
-            break;
-        }
-    }
-    if (!is_asked && tell_taker_locked(pager, thread))
-        thread->wait_bits |= FAULT_TOLD;
     thread->fault_saved = (uint64_t)arch_frame_status(&thread->frame);
     thread->fault_status = OK;
     atomic_fetch_or(&thread->pending, THREAD_PENDING_FAULT);
@@ -102,16 +183,20 @@ status_t pager_wait(struct thread *thread, vaddr_t address, uint32_t access)
     thread->fault_address = address;
     thread->fault_access = access;
     struct vspace *vspace = thread->process->vspace;
+    struct pager *pager = nullptr;
     status_t status = OK;
     spinlock_acquire(&vspace->lock);
     struct region *region = region_at_or_after(vspace, address);
     if (region != nullptr && region->start <= address && (region->prot & access) == access && region->memory != nullptr) {
         struct memory *memory = region->memory;
         spinlock_acquire(&memory->lock);
+        pager = memory->pager; /* stays readable for this kernel entry */
         status = wait_locked(thread, memory, region->offset_pages + ((address - region->start) >> PAGE_SHIFT));
         spinlock_release(&memory->lock);
     }
     spinlock_release(&vspace->lock);
+    if (status == STATUS_BLOCKED)
+        serve_takers(pager);
     return status;
 }
 
@@ -129,32 +214,22 @@ bool pager_wait_is_masked(const struct thread *thread)
            (thread->upcall == nullptr || !is_foreign_code(thread, arch_frame_pc(&thread->frame)));
 }
 
-/* Ends some of the waits for these pages; true when there may be more. */
-static bool end_some(struct pager *pager, uint64_t id, uint64_t first, uint64_t count, status_t status) REQUIRES(&pager->lock)
-{
-    constexpr uint32_t AT_ONCE = 8;
-    uint32_t ended = 0;
-    for (struct list_node *node = list_first(&pager->faults.waiters), *next; node != nullptr && ended < AT_ONCE; node = next) {
-        next = list_next(&pager->faults.waiters, node);
-        struct waiter *waiter = container_of(node, struct waiter, node);
-        struct thread *thread = waiter_thread(waiter);
-        if (fault_memory(thread) != id || thread->wait_arg - first >= count || !waiter_claim_any(waiter))
-            continue; /* one whose wait somebody else ends is unlinked by him */
-        list_remove(node);
-        waiter_end(waiter, status, nullptr, 0);
-        ended++;
-    }
-    return ended == AT_ONCE;
-}
-
+/* Ends the waits for these pages. */
 static void end_waits(struct pager *pager, uint64_t id, uint64_t first, uint64_t count, status_t status)
 {
-    for (bool has_more = true; has_more;) {
-        spinlock_acquire(&pager->lock);
-        has_more = end_some(pager, id, first, count, status);
-        spinlock_release(&pager->lock);
-        arch_irq_poll();
+    constexpr uint32_t WORK = 12; /* as much as to pass over so many */
+    struct scan scan;
+    spinlock_acquire(&pager->lock);
+    scan_begin(pager, &scan);
+    for (struct thread *thread; (thread = scan_next(pager, &scan)) != nullptr;) {
+        if (fault_memory(thread) != id || thread->wait_arg - first >= count || !waiter_claim_any(&thread->waiter))
+            continue; /* one whose wait somebody else ends is unlinked by him */
+        list_remove(&thread->wait_node);
+        waiter_end(&thread->waiter, status, nullptr, 0);
+        scan.work += WORK;
     }
+    spinlock_release(&pager->lock);
+    arch_irq_poll();
 }
 
 void pager_wake(struct memory *memory, uint64_t first, uint64_t count)
@@ -265,25 +340,21 @@ status_t pager_create_memory(struct invocation *inv, struct pager *self, const s
 status_t pager_request(struct invocation *inv, struct pager *self, uint64_t *out_key, uint64_t *out_offset, uint64_t *out_size,
                        uint32_t *out_access)
 {
-    uint64_t words[4] = {};
-    status_t status = ERROR_WOULD_BLOCK;
+    struct request request = {};
+    status_t status = OK;
     spinlock_acquire(&self->lock);
-    list_for_each (node, &self->faults.waiters) {
-        if ((thread_at(node)->wait_bits & FAULT_TOLD) == 0) {
-            tell_locked(self, thread_at(node), words);
-            status = OK;
-            break;
-        }
-    }
-    if (status != OK)
+    telling_begin(self);
+    bool is_told = tell(self, &request);
+    self->is_telling = false;
+    if (!is_told)
         status = !object_is_alive(&self->object) ? ERROR_PEER_DIED
                  : inv->aux == DEADLINE_NOW      ? ERROR_TIMED_OUT
                                                  : wait_begin(inv, &self->takers, &self->object, 0, 0);
     spinlock_release(&self->lock);
-    *out_key = words[0];
-    *out_offset = words[1];
-    *out_size = words[2];
-    *out_access = (uint32_t)words[3];
+    *out_key = request.key;
+    *out_offset = request.page << PAGE_SHIFT;
+    *out_size = is_told ? PAGE_SIZE : 0;
+    *out_access = (uint32_t)request.access;
     return status;
 }
 

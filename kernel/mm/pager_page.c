@@ -62,9 +62,12 @@ static status_t move_prepare(struct move *move)
             wanted |= (uint32_t)(*place == 0) << i;
     }
     spinlock_release(&move->to->lock);
-    for (uint32_t i = 0; i < move->count && status == OK; i++)
+    for (uint32_t i = 0; i < move->count && status == OK; i++) {
         if (wanted >> i & 1)
             status = memory_commit_page(move->from, move->from_first + i);
+        if (i % 4 == 3)
+            arch_irq_poll();
+    }
     move->charged = move->from->object.untyped != move->to->object.untyped ? (uint32_t)__builtin_popcount(wanted) : 0;
     return status == OK && move->charged != 0 ? untyped_charge(move->to->object.untyped, move->charged) : status;
 }
@@ -124,6 +127,7 @@ static status_t supply_part(struct move *move)
     for (uint32_t i = 0; i < taken; i++)
         if (move->pages[i] != 0)
             memory_page_release(move->from, move->pages[i]);
+    arch_irq_poll();
     pager_wake(move->to, move->first, taken);
     return taken == move->count ? OK : ERROR_BUSY;
 }

@@ -101,7 +101,7 @@ static void region_split(struct vspace *vspace, struct region *region, vaddr_t a
     if (region->memory != nullptr) {
         spinlock_acquire(&region->memory->lock);
         region->end = at;
-        list_push_back(&region->memory->regions, &spare->memory_node);
+        list_insert_before(region->memory_node.next, &spare->memory_node);
         object_get(&region->memory->object);
         spinlock_release(&region->memory->lock);
     } else {
@@ -153,35 +153,45 @@ void region_evict_large(struct vspace *vspace, vaddr_t start, vaddr_t end)
     }
 }
 
+static struct region *first_region(struct memory *memory) REQUIRES(&memory->lock)
+{
+    list_for_each (node, &memory->regions)
+        if (!region_is_place(container_of(node, struct region, memory_node)))
+            return container_of(node, struct region, memory_node);
+    return nullptr;
+}
+
+/* The first one, when it is in this vspace, whose lock decides whether it still is what it was. */
+static struct region *first_region_in(struct memory *memory, const struct vspace *vspace) REQUIRES(&memory->lock) REQUIRES(&vspace->lock)
+{
+    struct region *region = first_region(memory);
+    return region != nullptr && region->vspace == vspace ? region : nullptr;
+}
+
 /* Takes one region of the memory away under the vspace's lock; false when the list is empty. */
 static bool orphan_one(struct memory *memory)
 {
     spinlock_acquire(&memory->lock);
-    struct list_node *node = list_first(&memory->regions);
-    if (node == nullptr) {
-        spinlock_release(&memory->lock);
-        return false;
-    }
-    struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
+    struct region *region = first_region(memory);
+    struct vspace *vspace = region != nullptr ? region->vspace : nullptr; /* stays readable for this kernel entry */
     spinlock_release(&memory->lock);
-    /* vspace stays readable for this kernel entry; its lock decides whether the region still is what it was. */
+    if (vspace == nullptr)
+        return false;
     vaddr_t start = 0, end = 0;
     spinlock_acquire(&vspace->lock);
     spinlock_acquire(&memory->lock);
-    node = list_first(&memory->regions);
-    if (node != nullptr && container_of(node, struct region, memory_node)->vspace == vspace) {
-        start = container_of(node, struct region, memory_node)->start;
-        end = container_of(node, struct region, memory_node)->end;
+    region = first_region_in(memory, vspace);
+    if (region != nullptr) {
+        start = region->start;
+        end = region->end;
     }
     spinlock_release(&memory->lock);
     spinlock_release(&vspace->lock);
     region_evict(vspace, start, end);
     spinlock_acquire(&vspace->lock);
     spinlock_acquire(&memory->lock);
-    struct region *region = nullptr;
-    node = list_first(&memory->regions);
-    if (node != nullptr && container_of(node, struct region, memory_node)->vspace == vspace) {
-        region = container_of(node, struct region, memory_node);
+    region = first_region_in(memory, vspace);
+    if (region != nullptr) {
         list_remove(&region->memory_node);
         region->memory = nullptr;
         vspace->orphan_count++;
@@ -203,60 +213,94 @@ void vspace_orphan_regions(struct memory *memory)
 
 /* ---- Translations of some pages of a memory, in every region that maps them ---- */
 
-void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, uint64_t link_number,
-                            enum withdraw what)
+static bool is_concerned(const struct region *region, uint64_t first, uint64_t count)
+{
+    return region->offset_pages < first + count && region->offset_pages + ((region->end - region->start) >> PAGE_SHIFT) > first;
+}
+
+static void withdraw_one(struct vspace *vspace, struct region *region, uint64_t first, uint64_t count, enum withdraw what)
+    REQUIRES(&vspace->lock)
+{
+    uint64_t from = max_u64(first, region->offset_pages);
+    uint64_t to = min_u64(first + count, region->offset_pages + ((region->end - region->start) >> PAGE_SHIFT));
+    vaddr_t start = region->start + ((from - region->offset_pages) << PAGE_SHIFT);
+    vaddr_t end = start + ((to - from) << PAGE_SHIFT);
+    if (what == WITHDRAW_ALL)
+        region_remove_translations(vspace, start, end);
+    else if ((region->prot & PROT_WRITE) && write_protect(vspace, start, end))
+        tlb_shootdown(vspace, start, to - from);
+}
+
+void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, enum withdraw what)
 {
     list_for_each (node, &memory->regions) {
         struct region *region = container_of(node, struct region, memory_node);
-        uint64_t region_end = region->offset_pages + ((region->end - region->start) >> PAGE_SHIFT);
-        if (region->vspace != vspace || region->offset_pages >= first + count || region_end <= first ||
-            (link_number != 0 && region->link_number != link_number))
-            continue;
-        uint64_t from = max_u64(first, region->offset_pages), to = min_u64(first + count, region_end);
-        vaddr_t start = region->start + ((from - region->offset_pages) << PAGE_SHIFT);
-        vaddr_t end = start + ((to - from) << PAGE_SHIFT);
-        if (what == WITHDRAW_ALL)
-            region_remove_translations(vspace, start, end);
-        else if ((region->prot & PROT_WRITE) && write_protect(vspace, start, end))
-            tlb_shootdown(vspace, start, to - from);
+        if (!region_is_place(region) && is_concerned(region, first, count))
+            withdraw_one(vspace, region, first, count, what);
     }
+}
+
+/* Moves the place to before the next region that was linked up to `last_link` and shows some of the pages, or to before one of the next few;
+ * nullptr: there is none. */
+static struct region *next_concerned(struct memory *memory, struct region *place, uint64_t last_link, uint64_t first, uint64_t count)
+    REQUIRES(&memory->lock)
+{
+    constexpr uint32_t AT_ONCE = 64;
+    uint32_t looks = 0;
+    for (struct list_node *node = &place->memory_node; (node = list_next(&memory->regions, node)) != nullptr;) {
+        struct region *region = container_of(node, struct region, memory_node);
+        if (region_is_place(region))
+            continue;
+        if (region->link_number > last_link)
+            return nullptr;
+        if (looks++ == AT_ONCE || is_concerned(region, first, count)) {
+            list_remove(&place->memory_node);
+            list_insert_before(node, &place->memory_node);
+            return region;
+        }
+    }
+    return nullptr;
 }
 
 void region_withdraw(struct memory *memory, uint64_t first, uint64_t count, enum withdraw what)
 {
-    /* Those linked up to now, in the order of their numbers, whatever is unmapped or split meanwhile. */
-    uint64_t last_link = 0;
-    for (uint64_t seen = 0;;) {
-        spinlock_acquire(&memory->lock);
-        if (last_link == 0)
-            last_link = memory->link_count;
-        struct region *next = nullptr;
-        list_for_each (node, &memory->regions) {
-            struct region *region = container_of(node, struct region, memory_node);
-            if (region->link_number > seen && region->link_number <= last_link &&
-                (next == nullptr || region->link_number < next->link_number))
-                next = region;
-        }
-        struct vspace *vspace = next != nullptr ? next->vspace : nullptr;
-        seen = next != nullptr ? next->link_number : seen;
+    struct region place;
+    region_place_init(&place);
+    spinlock_acquire(&memory->lock);
+    uint64_t last_link = memory->link_count;
+    list_push_front(&memory->regions, &place.memory_node);
+    for (struct region *next; (next = next_concerned(memory, &place, last_link, first, count)) != nullptr;) {
+        struct vspace *vspace = next->vspace; /* stays readable for this kernel entry */
         spinlock_release(&memory->lock);
-        if (vspace == nullptr)
-            return;
-        /* vspace stays readable for this kernel entry. */
         spinlock_acquire(&vspace->lock);
         spinlock_acquire(&memory->lock);
-        region_withdraw_locked(vspace, memory, first, count, seen, what);
+        /* Unless it went meanwhile. */
+        struct list_node *node = list_next(&memory->regions, &place.memory_node);
+        struct region *region = node != nullptr ? container_of(node, struct region, memory_node) : nullptr;
+        if (region != nullptr && region->vspace == vspace && region->link_number <= last_link) {
+            if (is_concerned(region, first, count))
+                withdraw_one(vspace, region, first, count, what);
+            region_place_move(&place, node);
+        }
         spinlock_release(&memory->lock);
         spinlock_release(&vspace->lock);
+        arch_irq_poll();
+        spinlock_acquire(&memory->lock);
     }
+    list_remove(&place.memory_node);
+    spinlock_release(&memory->lock);
 }
 
 bool region_only_vspace(struct memory *memory, struct vspace **out_vspace)
 {
+    constexpr uint32_t FEW = 16;
+    uint32_t count = 0;
     *out_vspace = nullptr;
     list_for_each (node, &memory->regions) {
         struct vspace *vspace = container_of(node, struct region, memory_node)->vspace;
-        if (*out_vspace != nullptr && *out_vspace != vspace)
+        if (vspace == nullptr)
+            continue; /* somebody's place */
+        if (count++ == FEW || (*out_vspace != nullptr && *out_vspace != vspace))
             return false;
         *out_vspace = vspace;
     }

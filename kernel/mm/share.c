@@ -9,7 +9,7 @@
  * All holders are charged to one untyped: a clone for another untyped copies. So the charge of a shared page is nobody's in
  * particular, and goes back with its last holder, whatever the order.
  *
- * A memory that several vspaces map cannot have all its translations withdrawn under one lock. Then the range is sealed
+ * A memory that several vspaces map, or many regions, cannot have all its translations withdrawn under one lock. Then the range is sealed
  * (memory->seal_*): faults and writers of the kernel come again until the CPU that sealed it is done; it is in the kernel, and waits
  * for nothing but locks and shootdowns.
  */
@@ -84,6 +84,7 @@ static void lock_unsealed(struct memory *memory) ACQUIRES(&memory->lock)
         spinlock_release(&memory->lock);
         smp_poll();
         arch_cpu_relax();
+        arch_irq_poll();
         spinlock_acquire(&memory->lock);
     }
 }
@@ -102,7 +103,7 @@ static bool unshare_in(struct memory *memory, struct vspace *vspace, uint64_t in
     spinlock_acquire(&memory->lock);
     bool is_same = memory->seal_count == 0 && region_only_vspace(memory, &only) && only == vspace;
     if (is_same && is_shared_locked(memory, index)) {
-        region_withdraw_locked(vspace, memory, index, 1, 0, WITHDRAW_ALL);
+        region_withdraw_locked(vspace, memory, index, 1, WITHDRAW_ALL);
         *out_status = break_if_shared_locked(memory, index);
     }
     spinlock_release(&memory->lock);
@@ -305,7 +306,7 @@ static status_t clone_shared_pages(struct memory *source, struct memory *clone, 
         spinlock_acquire(&vspace->lock);
         spinlock_acquire(&source->lock);
         if (source->seal_count == 0 && region_only_vspace(source, &only) && only == vspace) {
-            region_withdraw_locked(vspace, source, *cursor, count, 0, WITHDRAW_WRITE);
+            region_withdraw_locked(vspace, source, *cursor, count, WITHDRAW_WRITE);
             status = clone_pages(source, clone, first, *cursor + count, true, cursor);
         }
         spinlock_release(&vspace->lock);

@@ -42,12 +42,19 @@ static void scratch_release(struct vspace *vspace) REQUIRES(&vspace->lock)
     }
 }
 
-/* Lets interrupts in during long work. */
-static void pause(struct vspace *vspace) REQUIRES(&vspace->lock)
+[[clang::noinline]] void vspace_pause(struct vspace *vspace)
 {
     spinlock_release(&vspace->lock);
     arch_irq_poll();
     spinlock_acquire(&vspace->lock);
+}
+
+[[clang::noinline]] void vspace_wait_replaced(struct vspace *vspace)
+{
+    while (vspace->is_replacing) {
+        arch_cpu_relax();
+        vspace_pause(vspace);
+    }
 }
 
 /* The first gap of this size; 0 when there is none. The lock is dropped now and then: what was passed by then is not looked at again. */
@@ -68,7 +75,8 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
         if (is_full)
             vspace->full_up_to = candidate;
         if (++count % AT_ONCE == 0) {
-            pause(vspace);
+            vspace_pause(vspace);
+            vspace_settle(vspace);
             is_full = is_full && vspace->full_up_to == candidate;
             region = region_at_or_after(vspace, candidate);
         } else {
@@ -81,6 +89,7 @@ static vaddr_t find_gap(struct vspace *vspace, uint64_t size) REQUIRES(&vspace->
 /* Chooses where a new region of this size goes, or looks whether it can go where it is to. */
 static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32_t flags, vaddr_t *address) REQUIRES(&vspace->lock)
 {
+    vspace_settle(vspace);
     if (*address != 0 && !(flags & MAP_REPLACE)) {
         struct region *next = region_at_or_after(vspace, *address);
         if (next != nullptr && next->start < *address + size) {
@@ -125,6 +134,20 @@ static inline status_t place_locked(struct vspace *vspace, uint64_t size, uint32
     return *at < end;
 }
 
+/* Unmaps what is where the region goes, in parts: nobody else maps meanwhile, and who touches what is not mapped there comes again. */
+[[clang::noinline]] static void replace_locked(struct vspace *vspace, const struct region *region, struct region *spares[2])
+    REQUIRES(&vspace->lock)
+{
+    vaddr_t at = region->start;
+    region_split_at_edges(vspace, at, region->end, spares);
+    vspace->is_replacing = true;
+    vspace->replace_start = at;
+    vspace->replace_end = region->end;
+    while (unmap_some(vspace, region_at_or_after(vspace, at), &at, region->end))
+        vspace_pause(vspace);
+    vspace->is_replacing = false;
+}
+
 /* Under the memory's lock: memory_kill empties the list under it, so nothing is linked after that. */
 static inline status_t link_locked(struct region *region, struct memory *memory) REQUIRES(&memory->lock)
 {
@@ -151,12 +174,8 @@ static inline status_t link_locked(struct region *region, struct memory *memory)
         spinlock_release(&memory->lock);
     }
     if (status == OK) {
-        if (flags & MAP_REPLACE) {
-            vaddr_t at = region->start;
-            region_split_at_edges(vspace, at, region->end, spares);
-            while (unmap_some(vspace, region_at_or_after(vspace, at), &at, region->end))
-                ; /* all in one: nobody may map there in between */
-        }
+        if (flags & MAP_REPLACE)
+            replace_locked(vspace, region, spares);
         tree_insert(&vspace->regions, &region->tree_node);
         vspace->mapped_pages += size >> PAGE_SHIFT;
         if (memory == nullptr)
@@ -252,7 +271,7 @@ status_t vspace_unmap(struct invocation *inv, struct vspace *self, uint64_t addr
         first = region_at_or_after(self, address);
     }
     while (unmap_some(self, first, &address, end)) {
-        pause(self);
+        vspace_pause(self);
         first = region_at_or_after(self, address);
     }
     spinlock_release(&self->lock);
@@ -266,6 +285,7 @@ static void vspace_kill(struct object *object)
     struct vspace *vspace = (struct vspace *)object;
     spinlock_acquire(&vspace->lock);
     peekable_set(vspace->is_destroyed, true);
+    vspace_settle(vspace); /* what is mapped last goes too */
     spinlock_release(&vspace->lock);
     for (;;) {
         arch_irq_poll();
@@ -325,7 +345,7 @@ status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t acc
     struct region *region = region_at_or_after(vspace, address);
     if (region == nullptr || region->start > address || (region->prot & access) != access || region->memory == nullptr ||
         region->memory->kind == MEMORY_KIND_DEVICE)
-        return ERROR_BAD_ADDRESS;
+        return region_is_coming(vspace, region, address) ? ERROR_RESTART : ERROR_BAD_ADDRESS;
     *out_memory = region->memory;
     *out_offset = (region->offset_pages << PAGE_SHIFT) + (address - region->start);
     paddr_t page;
@@ -427,7 +447,7 @@ static void show_protection(struct vspace *vspace, vaddr_t start, vaddr_t end) R
         if (is_changed)
             tlb_shootdown(vspace, at, (stop - at) >> PAGE_SHIFT);
         if (stop < end) {
-            pause(vspace);
+            vspace_pause(vspace);
             stop = page_table_next(vspace->root, stop, end);
         }
     }
@@ -470,7 +490,7 @@ static status_t change_regions(struct vspace *vspace, vaddr_t start, vaddr_t end
             region->prot = change->prot;
         start = region->end;
         if (++count % AT_ONCE == 0) {
-            pause(vspace);
+            vspace_pause(vspace);
             region = region_at_or_after(vspace, start);
         } else {
             region = region_next(region);
@@ -487,6 +507,7 @@ static status_t change_range(struct vspace *vspace, uint64_t address, uint64_t s
         return ERROR_NO_MEMORY;
     }
     spinlock_acquire(&vspace->lock);
+    vspace_settle(vspace);
     status_t status = change_regions(vspace, address, address + size, change, true);
     if (status == OK) {
         region_split_at_edges(vspace, address, address + size, spares);
@@ -533,6 +554,7 @@ status_t vspace_query(struct invocation *inv, struct vspace *self, uint64_t addr
     (void)inv;
     status_t status = ERROR_NOT_FOUND;
     spinlock_acquire(&self->lock);
+    vspace_settle(self);
     struct region *region = region_at_or_after(self, address);
     if (region != nullptr) {
         *out_start = region->start;

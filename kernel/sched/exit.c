@@ -52,8 +52,6 @@ static void state_save(struct thread *thread)
     arch_cpu()->stopped_at = thread_stop_clock(thread);
 }
 
-static bool admit(struct cpu *cpu, struct thread *thread, bool was_running);
-
 /* It is, or was, on a budget: false when its place is not the one it should have now, and it went back into the queue. */
 static bool admit_budgeted(struct cpu *cpu, struct thread *thread, bool was_running)
 {
@@ -78,8 +76,7 @@ static bool admit_budgeted(struct cpu *cpu, struct thread *thread, bool was_runn
     return true;
 }
 
-/* Ends or parks a thread whose pending flags say so, or interrupts it; true when it may run. */
-[[clang::noinline]] static bool admit_pending(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
+[[clang::noinline]] bool sched_admit_pending(struct cpu *cpu, struct thread *thread, bool was_running, uint32_t pending)
 {
     if ((pending & THREAD_PENDING_BUDGET) && !admit_budgeted(cpu, thread, was_running))
         return false;
@@ -119,14 +116,6 @@ static bool admit_budgeted(struct cpu *cpu, struct thread *thread, bool was_runn
     }
     spinlock_release(&thread->lock);
     return must_park ? false : admit(cpu, thread, was_running);
-}
-
-/* False when the thread must not go on; it is ended or parked then. `was_running`: the CPU holds its state. is_running is set
- * already: whoever sets a pending flag then looks at is_running, so either the flag is seen here or a kick comes. */
-static inline bool admit(struct cpu *cpu, struct thread *thread, bool was_running)
-{
-    uint32_t pending = atomic_load_explicit(&thread->pending, memory_order_relaxed);
-    return __builtin_expect(pending == 0, true) || admit_pending(cpu, thread, was_running, pending);
 }
 
 /* Releases what died. True when something must wait for later. What one round destroys gives the next one its work. */
@@ -208,19 +197,6 @@ static void clean_up_and_keep_up(struct cpu *cpu)
     cpu->stopped_at = 0;
 }
 
-bool sched_start_thread(struct cpu *cpu, struct thread *thread)
-{
-    set_current(cpu, thread);
-    if (!admit(cpu, thread, false))
-        return false;
-    /* Stopping one thread and starting the next is one moment, unless the CPU was idle in between. */
-    thread->run_start = cpu->stopped_at != 0 ? cpu->stopped_at : arch_counter();
-    cpu->stopped_at = 0;
-    load_context(cpu, thread);
-    load_fpu(cpu, thread);
-    return true;
-}
-
 /* Somebody waits: when who runs must give way at the latest, or when an idle CPU is to be offered who waits. */
 [[clang::noinline]] static void arm_slice(struct cpu *cpu, uint64_t ticks)
 {
@@ -269,7 +245,7 @@ static void put_back(struct cpu *cpu, struct thread *thread)
     state_save(thread);
     cpu->current = nullptr;
     atomic_store(&thread->is_running, false);
-    if (sched_may_run_on(thread, cpu->index)) {
+    if (may_run_on(thread, cpu->index)) {
         run_queue_put_back(queue, thread, queue->must_yield);
         sched_notify(thread, cpu->index, false);
         return;
@@ -296,7 +272,7 @@ static void refused(struct run_queue *queue)
 static bool must_give_way(struct cpu *cpu, const struct thread *thread)
 {
     struct run_queue *queue = cpu->run_queue;
-    bool must_leave = queue->must_regrant || !sched_may_run_on(thread, cpu->index) || run_queue_is_grant_over(queue);
+    bool must_leave = queue->must_regrant || !may_run_on(thread, cpu->index) || run_queue_is_grant_over(queue);
     queue->must_regrant = false;
     if (must_leave || queue->handoff != nullptr)
         return true;
@@ -332,11 +308,11 @@ again:
                 idle(cpu);
             continue;
         }
-        uint32_t home = sched_may_run_on(thread, cpu->index) ? cpu->index : sched_choose_cpu(thread);
+        uint32_t home = may_run_on(thread, cpu->index) ? cpu->index : sched_choose_cpu(thread);
         if (home != cpu->index) {
             sched_enqueue(thread, home); /* the place it was given here is dropped by the next pick */
             thread = nullptr;
-        } else if (!sched_start_thread(cpu, thread)) {
+        } else if (!start(cpu, thread)) {
             thread = nullptr;
             (void)clean_up(cpu);
             arch_irq_poll(); /* there may be many that end instead */

@@ -49,14 +49,14 @@ struct thread *sched_hand_over(struct thread *from, struct thread *to, uint64_t 
 /* More than that is to be done. */
 [[clang::noinline]] static struct thread *start_slowly(struct cpu *cpu, struct thread *thread)
 {
-    return sched_start_thread(cpu, thread) ? sched_finish_exit(cpu, thread) : sched_exit_generally(cpu);
+    return start(cpu, thread) ? sched_finish_exit(cpu, thread) : sched_exit_generally(cpu);
 }
 
 /* The current thread waits, and the one it hands over to runs. */
 [[clang::noinline]] static struct thread *exit_handing_over(struct cpu *cpu)
 {
     struct thread *thread = cpu->run_queue->handoff;
-    if (!sched_may_run_on(thread, cpu->index) || run_queue_has_budgeted(cpu->run_queue))
+    if (!may_run_on(thread, cpu->index) || run_queue_has_budgeted(cpu->run_queue))
         return sched_exit_generally(cpu);
     cpu->run_queue->handoff = nullptr;
     return run_queue_begin(cpu->run_queue, thread, moment(cpu)) ? start_slowly(cpu, thread) : sched_exit_generally(cpu);
@@ -81,7 +81,7 @@ struct thread *sched_exit(void)
     if (thread == nullptr)
         return sched_exit_generally(cpu);
     queue->was_offered = false;
-    if (!sched_may_run_on(thread, cpu->index))
+    if (!may_run_on(thread, cpu->index))
         return exit_unused(cpu, thread);
     /* With its fence before the pending flags are looked at; set_current() says why. */
     set_current(cpu, thread);

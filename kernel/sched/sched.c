@@ -70,17 +70,6 @@ uint32_t sched_choose_cpu(const struct thread *thread)
     return last;
 }
 
-uint32_t sched_first_idle(void)
-{
-    uint32_t word = 0;
-    do {
-        uint64_t idle = atomic_load_explicit(&sched_idle_mask[word], memory_order_relaxed);
-        if (idle != 0)
-            return word * 64 + (uint32_t)__builtin_ctzll(idle);
-    } while (++word * 64 < cpu_count);
-    return UINT32_MAX;
-}
-
 /* A thread in the queue of a CPU it may not run on would never run. thread_set_affinity stores the mask and then looks where the
  * thread is; here it is the other way round: one of the two sees the other. */
 static inline void check_home(struct thread *thread, uint32_t cpu)
@@ -195,7 +184,7 @@ void sched_slice_expired(void)
     cpu->exit_work |= EXIT_RESCHEDULE; /* the timer is set anew, when somebody waits; a grant that is over is seen on the way out */
     if (peek(queue->count) == 0)
         return;
-    uint32_t idle = queue->was_offered ? UINT32_MAX : sched_first_idle();
+    uint32_t idle = queue->was_offered ? UINT32_MAX : first_idle();
     if (idle != UINT32_MAX) {
         queue->was_offered = true;
         smp_kick(idle); /* it wakes and steals */

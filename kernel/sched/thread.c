@@ -205,7 +205,7 @@ bool thread_wait_cancel(struct thread *thread, status_t status)
 /* Some of them; true when more may be left. */
 static bool end_some(struct wait_queue *queue, status_t status) REQUIRES(queue->lock)
 {
-    constexpr uint32_t AT_ONCE = 8;
+    constexpr uint32_t AT_ONCE = 6;
     uint32_t count = 0;
     for (struct list_node *node = list_first(&queue->waiters), *next; node != nullptr && count < AT_ONCE; node = next) {
         next = list_next(&queue->waiters, node);

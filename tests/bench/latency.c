@@ -12,6 +12,7 @@
 #include <tess/stub/cspace.h>
 #include <tess/stub/event.h>
 #include <tess/stub/memory.h>
+#include <tess/stub/pager.h>
 #include <tess/stub/ring.h>
 #include <tess/stub/thread.h>
 #include <tess/stub/untyped.h>
@@ -177,7 +178,35 @@ static void rings(void)
     std_ring_close(&ring[1]);
 }
 
-constexpr uint32_t CROWD = 300;
+/* One memory mapped thousands of times: a page of it goes, is shared, is taken out of what is shared; the mappings are replaced by one. */
+static void mappings(void)
+{
+    constexpr uint64_t COUNT = 2000, BASE = 0x200000000000 / 2048;
+    handle_t memory, copy, other, space;
+    uint64_t at;
+    bench_must(tess_untyped_create_memory(std_self.untyped, STD_PAGE, 0, &memory), "memory");
+    bench_must(tess_untyped_create_memory(std_self.untyped, 2 * COUNT * STD_PAGE, 0, &other), "memory");
+    for (uint64_t i = 0; i < COUNT; i++)
+        bench_must(tess_vspace_map(std_self.vspace, memory, 0, STD_PAGE, BASE + 2 * i * STD_PAGE, MAP_READ | MAP_WRITE | MAP_FIXED, &at),
+                   "map a page");
+    for (uint64_t i = 0; i < COUNT; i++)
+        touch(BASE + 2 * i * STD_PAGE, STD_PAGE);
+    bench_must(tess_memory_decommit(memory, 0, STD_PAGE), "decommit");
+    for (uint64_t i = 0; i < COUNT; i++)
+        touch(BASE + 2 * i * STD_PAGE, STD_PAGE);
+    bench_must(tess_memory_clone(memory, std_self.untyped, 0, STD_PAGE, &copy), "memory.clone");
+    touch(BASE, STD_PAGE);
+    bench_must(tess_vspace_clone(std_self.vspace, std_self.untyped, &space), "vspace.clone");
+    std_handle_delete(space);
+    bench_must(tess_vspace_map(std_self.vspace, other, 0, 2 * COUNT * STD_PAGE, BASE, MAP_READ | MAP_WRITE | MAP_FIXED | MAP_REPLACE, &at),
+               "replace");
+    bench_must(tess_vspace_unmap(std_self.vspace, BASE, 2 * COUNT * STD_PAGE), "unmap");
+    std_handle_delete(copy);
+    std_handle_delete(memory);
+    std_handle_delete(other);
+}
+
+constexpr uint32_t CROWD = 1000;
 static struct std_thread crowd[CROWD];
 
 static void waits(void *context)
@@ -196,6 +225,34 @@ static void crowds(void)
     destroy(event);
     for (uint32_t i = 0; i < CROWD; i++)
         bench_must(std_thread_join(&crowd[i], DEADLINE_INFINITE), "join");
+}
+
+static void touches(void *context) { *(volatile uint8_t *)context = 1; }
+
+/* Many threads wait for pages, each for another one. */
+static void pagers(void)
+{
+    handle_t pager, memory, staging;
+    uint64_t address;
+    bench_must(tess_untyped_create_pager(std_self.untyped, &pager), "a pager");
+    bench_must(tess_pager_create_memory(pager, std_self.untyped, CROWD * STD_PAGE, 1, &memory), "paged memory");
+    bench_must(tess_untyped_create_memory(std_self.untyped, CROWD * STD_PAGE, 0, &staging), "memory");
+    bench_must(tess_vspace_map(std_self.vspace, memory, 0, CROWD * STD_PAGE, 0, MAP_READ | MAP_WRITE | MAP_MAY_FAULT, &address), "map");
+    for (uint32_t i = 0; i < CROWD; i++)
+        bench_must(std_thread_start(&crowd[i], touches, (void *)(address + i * STD_PAGE), 8192), "a thread");
+    time_sleep_until(time_after_ns(10 * NS_PER_MS));
+    for (uint32_t i = 0; i < CROWD; i++) {
+        uint64_t key, offset, size;
+        uint32_t access;
+        bench_must(tess_pager_request(pager, &key, &offset, &size, &access, DEADLINE_NOW), "a request");
+    }
+    bench_must(tess_pager_supply(pager, memory, 0, staging, 0, CROWD * STD_PAGE), "supply");
+    for (uint32_t i = 0; i < CROWD; i++)
+        bench_must(std_thread_join(&crowd[i], DEADLINE_INFINITE), "join");
+    bench_must(tess_vspace_unmap(std_self.vspace, address, CROWD * STD_PAGE), "unmap");
+    std_handle_delete(memory);
+    std_handle_delete(pager);
+    std_handle_delete(staging);
 }
 
 /* An untyped with many small objects, and untypeds in untypeds. */
@@ -245,8 +302,8 @@ static void processes(void)
 
 void bench_latency_run(void)
 {
-    static void (*const works[])(void) = {handles, protections,  committed_memory, copies,      rings,
-                                          crowds,  many_objects, processes,        large_memory};
+    static void (*const works[])(void) = {handles, protections, committed_memory, copies,    rings,       mappings,
+                                          crowds,  pagers,      many_objects,     processes, large_memory};
     for (uint32_t i = 0; i < ARRAY_LENGTH(works); i++) {
         works[i]();
         /* What was given up is back before the next. */

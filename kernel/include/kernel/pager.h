@@ -2,8 +2,8 @@
  * Pagers: user programs that bring the pages of a memory (abi/kernel/pager.toml, docs/decisions/0011).
  *
  * Who touches a page that is not there waits in pager->faults; the waiting threads are the requests, so a request costs nothing that its
- * client does not pay. Of those that wait for one page one is told to the pager, all are marked told. Nothing waits inside a system
- * call: that fails with NOT_PRESENT. The memory does not count its pager: the end of the pager takes it out of its memories.
+ * client does not pay. Of those that wait for one page one is told to the pager, all are marked told. The queue may be long: whoever goes
+ * through it drops the lock now and then. Nothing waits inside a system call: that fails with NOT_PRESENT. The memory does not count its pager: the end of the pager takes it out of its memories.
  * Lock order: vspace->lock, memory->lock, pager->lock.
  */
 #pragma once
@@ -16,6 +16,7 @@ struct pager {
     struct spinlock lock;
     struct wait_queue faults;               /* threads; wait_arg: page, wait_bits: fault_key() */
     struct wait_queue takers;               /* pager.request */
+    bool is_telling GUARDED_BY(&lock);      /* one at a time looks for what to tell, and drops the lock meanwhile */
     struct list memories GUARDED_BY(&lock); /* struct memory, pager_node */
 };
 

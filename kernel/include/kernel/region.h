@@ -9,6 +9,12 @@ bool region_less(const struct tree_node *a, const struct tree_node *b);
 /* The first region that ends above `address`. */
 struct region *region_at_or_after(struct vspace *vspace, vaddr_t address) REQUIRES(&vspace->lock);
 struct region *region_next(struct region *region);
+/* Nothing is mapped at the address (`found` is what region_at_or_after() found), but something is about to be. */
+static inline bool region_is_coming(struct vspace *vspace, const struct region *found, vaddr_t address) REQUIRES(&vspace->lock)
+{
+    return __builtin_expect(vspace->is_replacing, false) && (found == nullptr || found->start > address) &&
+           address - vspace->replace_start < vspace->replace_end - vspace->replace_start;
+}
 
 struct region *region_alloc(struct vspace *vspace);
 void region_free(struct vspace *vspace, struct region *region);
@@ -35,13 +41,29 @@ static inline void region_evict(struct vspace *vspace, vaddr_t start, vaddr_t en
         region_evict_large(vspace, start, end);
 }
 
+/*
+ * A memory's regions are listed in the order of their link numbers, what was split off behind the rest of it. Who goes through the list in
+ * parts leaves a record in it while the memory's lock is dropped, that maps nothing in no vspace; others pass over it.
+ */
+static inline void region_place_init(struct region *place)
+{
+    place->vspace = nullptr;
+    list_node_init(&place->memory_node);
+}
+static inline bool region_is_place(const struct region *region) { return region->vspace == nullptr; }
+static inline void region_place_move(struct region *place, struct list_node *behind)
+{
+    list_remove(&place->memory_node);
+    list_insert_before(behind->next, &place->memory_node);
+}
+
 enum withdraw : uint8_t { WITHDRAW_ALL, WITHDRAW_WRITE };
-/* Takes translations of pages [first, first + count) of the memory away, or only the right to write through them, in the regions of
- * one vspace (with this link number, or all when 0). On return no CPU uses them any more. */
-void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, uint64_t link_number,
-                            enum withdraw what) REQUIRES(&vspace->lock) REQUIRES(&memory->lock);
-/* The same in all regions linked up to now, with no lock held. One linked meanwhile, or a fault, may make new ones: the caller has
+/* Takes translations of pages [first, first + count) of the memory away, or only the right to write through them, where all its regions
+ * are in this vspace (region_only_vspace). On return no CPU uses them any more. */
+void region_withdraw_locked(struct vspace *vspace, struct memory *memory, uint64_t first, uint64_t count, enum withdraw what)
+    REQUIRES(&vspace->lock) REQUIRES(&memory->lock);
+/* The same in all regions linked up to now, some at a time, with no lock held. One linked meanwhile, or a fault, may make new ones: the caller has
  * taken the pages out of the memory, or sealed them. */
 void region_withdraw(struct memory *memory, uint64_t first, uint64_t count, enum withdraw what);
-/* True when at most one vspace maps the memory: this one, or nullptr. */
+/* True when at most one vspace maps the memory, this one or nullptr, in a few regions. */
 bool region_only_vspace(struct memory *memory, struct vspace **out_vspace) REQUIRES(&memory->lock);

@@ -31,6 +31,8 @@ struct vspace {
     uint64_t large_count GUARDED_BY(&lock);  /* translations of 2 MiB: what works on page tables drops them first (region.h) */
     uint64_t orphan_count GUARDED_BY(&lock); /* regions whose memory is gone */
     bool is_destroyed;                       /* set once, under lock; peek() */
+    bool is_replacing GUARDED_BY(&lock);     /* a MAP_REPLACE is under way in [replace_start, replace_end): vspace_settle() */
+    vaddr_t replace_start, replace_end GUARDED_BY(&lock);
     uint32_t asid;                           /* its translations' identifier in every TLB; 0 = shared (smp/tlb.c) */
     uint64_t token;                          /* what arch_vspace_switch() loads */
     _Atomic uint64_t cpu_mask[CPU_MAX / 64]; /* CPUs that may hold translations (smp/tlb.c) */
@@ -45,13 +47,24 @@ extern const struct object_class vspace_class;
                                          uint32_t flags, uint32_t prot, uint32_t max_prot, uint32_t inherit, vaddr_t *out_address);
 /* A region like `model` without memory: what is gone (it shows scratch), or a guard. */
 [[nodiscard]] status_t vspace_map_bare(struct vspace *vspace, const struct region *model, uint32_t flags, vaddr_t *out_address);
+/* Lets interrupts in during long work: the lock is dropped for that. */
+void vspace_pause(struct vspace *vspace) REQUIRES(&vspace->lock);
+/* Waits for the end of a MAP_REPLACE, with pauses: what it replaces is unmapped in parts, and nobody is to see that. Until the lock is dropped
+ * none begins. */
+void vspace_wait_replaced(struct vspace *vspace) REQUIRES(&vspace->lock);
+static inline void vspace_settle(struct vspace *vspace) REQUIRES(&vspace->lock)
+{
+    if (__builtin_expect(vspace->is_replacing, false))
+        vspace_wait_replaced(vspace);
+}
 /* An access to this address hits a guard: a region that allows none. */
 bool vspace_is_guard(struct vspace *vspace, vaddr_t address);
 /* Resolves a user access; OK, BAD_ADDRESS, NO_MEMORY, RESTART: the page is being changed by another CPU, make the access again; of a
  * mapping that may fault NOT_PRESENT: a pager has the page, or PEER_DIED: the memory is gone. */
 [[nodiscard]] status_t vspace_fault(struct vspace *vspace, vaddr_t address, uint32_t access);
 /* What an aligned 32-bit word of user memory is: memory and byte offset in it; and where it can be reached while the lock is held, or
- * nullptr when its page is not mapped with `access` now (vspace_fault() brings it). BAD_ADDRESS: no such access is allowed. */
+ * nullptr when its page is not mapped with `access` now (vspace_fault() brings it). BAD_ADDRESS: no such access is allowed. RESTART: a MAP_REPLACE
+ * is under way there. */
 [[nodiscard]] status_t vspace_word_locked(struct vspace *vspace, vaddr_t address, uint32_t access, struct memory **out_memory,
                                           uint64_t *out_offset, uint32_t **out_word) REQUIRES(&vspace->lock);
 /* memory_kill: takes the memory out of every mapping. */

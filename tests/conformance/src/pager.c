@@ -765,6 +765,30 @@ static void cloned(void)
     paged_drop(&paged);
 }
 
+/* More wait than are looked at at once, two for each page: each page is asked for once, to takers that wait and such that come. */
+static void crowd(void)
+{
+    constexpr uint32_t PAGES = 45, CROWD = 2 * PAGES;
+    static struct client clients[CROWD];
+    struct paged paged;
+    bool was_asked[PAGES] = {};
+    if (!paged_make(&paged, PAGES))
+        return;
+    for (uint32_t i = 0; i < CROWD; i++)
+        client_start(&clients[i], &paged, i % PAGES, 0);
+    for (uint32_t i = 0; i < PAGES; i++) {
+        struct request got = request_of(paged.pager);
+        uint64_t page = got.offset / STD_PAGE;
+        EXPECT(page < PAGES && !was_asked[page % PAGES]);
+        was_asked[page % PAGES] = true;
+    }
+    expect_no_request(paged.pager);
+    supply(&paged, 0, PAGES, 1000);
+    for (uint32_t i = 0; i < CROWD; i++)
+        client_end(&clients[i], 1000 + i % PAGES);
+    paged_drop(&paged);
+}
+
 void pager_tests(void)
 {
     static const struct test tests[] = {
@@ -772,7 +796,7 @@ void pager_tests(void)
         {"pager.coalesced", coalesced}, {"pager.failed", failed},   {"pager.pager_dies", pager_dies},
         {"pager.takers", takers},       {"pager.clients", clients}, {"pager.interrupted", interrupted},
         {"pager.exhausted", exhausted}, {"pager.dirty", dirty},     {"pager.no_write_lost", no_write_lost},
-        {"pager.cloned", cloned},
+        {"pager.cloned", cloned},       {"pager.crowd", crowd},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }

@@ -403,6 +403,95 @@ static void replaced(void)
     handle_destroy(shared.memory);
 }
 
+/* The same over many mappings, whose unmapping takes several parts: no access fails, nobody else maps there, a clone has all of it. */
+constexpr uint64_t REPLACED = 80;
+
+static void looks(void *context)
+{
+    struct shared *shared = context;
+    uint64_t out, done, value;
+    for (uint64_t i = 0; !atomic_load(&shared->is_over); i++) {
+        uint64_t at = shared->at + i % REPLACED * STD_PAGE;
+        handle_t clone;
+        EXPECT(*(volatile uint64_t *)at <= REPLACED);
+        EXPECT_STATUS(tess_vspace_map(std_self.vspace, shared->memory, 0, STD_PAGE, at, MAP_READ | MAP_FIXED, &out), ERROR_BUSY);
+        EXPECT_OK(tess_vspace_protect(std_self.vspace, at, STD_PAGE, MAP_READ | MAP_WRITE));
+        if (i % 16 == 0 && EXPECT_OK(tess_vspace_clone(std_self.vspace, std_self.untyped, &clone))) {
+            EXPECT_OK(tess_vspace_read(clone, at, (uint64_t)&value, 8, &done));
+            handle_destroy(clone);
+        }
+        atomic_fetch_add(&shared->resizes, 1);
+    }
+}
+
+static void replaced_many(void)
+{
+    handle_t page = make(1, 0);
+    struct shared shared = {.memory = make(REPLACED, 0)};
+    struct std_thread thread;
+    uint64_t at;
+    shared.at = map(shared.memory, REPLACED, MAP_READ | MAP_WRITE);
+    put(page, 0, 1);
+    for (uint64_t i = 0; i < REPLACED; i++)
+        put(shared.memory, i, i);
+    thread_start(&thread, looks, &shared);
+    uint32_t rounds = 0;
+    for (; (rounds < 3 || atomic_load(&shared.resizes) < 20) && rounds < 100'000; rounds++) {
+        for (uint64_t i = 0; i < REPLACED; i++)
+            EXPECT_OK(tess_vspace_map(std_self.vspace, page, 0, STD_PAGE, shared.at + i * STD_PAGE,
+                                      MAP_READ | MAP_WRITE | MAP_FIXED | MAP_REPLACE, &at));
+        EXPECT_OK(tess_vspace_map(std_self.vspace, shared.memory, 0, REPLACED * STD_PAGE, shared.at,
+                                  MAP_READ | MAP_WRITE | MAP_FIXED | MAP_REPLACE, &at));
+        for (uint64_t i = 0; i < REPLACED; i++)
+            EXPECT_EQUAL(*(volatile uint64_t *)(shared.at + i * STD_PAGE), i);
+    }
+    EXPECT(rounds < 100'000);
+    atomic_store(&shared.is_over, true);
+    thread_join(&thread);
+    unmap(shared.at, REPLACED);
+    handle_destroy(page);
+    handle_destroy(shared.memory);
+}
+
+/* One page shown in more places than are looked at at once: it goes from all, comes back in all, is shared and unshared in all; a clone of the
+ * space shows one copy. */
+static void mapped_often(void)
+{
+    constexpr uint64_t PLACES = 150, BASE = 0x10000000;
+    handle_t memory = make(1, 0), copy, space, clone;
+    uint64_t at[PLACES], out, value = 0, done;
+    for (uint64_t i = 0; i < PLACES; i++) {
+        at[i] = map(memory, 1, MAP_READ | MAP_WRITE);
+        *(volatile uint64_t *)at[i] = 5;
+    }
+    EXPECT_OK(tess_memory_decommit(memory, 0, STD_PAGE));
+    for (uint64_t i = 0; i < PLACES; i++)
+        EXPECT_EQUAL(*(volatile uint64_t *)at[i], 0);
+    *(volatile uint64_t *)at[PLACES / 2] = 6;
+    EXPECT_OK(tess_memory_clone(memory, std_self.untyped, 0, STD_PAGE, &copy));
+    *(volatile uint64_t *)at[PLACES - 1] = 7;
+    for (uint64_t i = 0; i < PLACES; i++)
+        EXPECT_EQUAL(*(volatile uint64_t *)at[i], 7);
+    EXPECT_EQUAL(get(copy, 0), 6);
+    EXPECT_OK(tess_untyped_create_vspace(std_self.untyped, &space));
+    for (uint64_t i = 0; i < PLACES; i++)
+        EXPECT_OK(tess_vspace_map(space, memory, 0, STD_PAGE, BASE + 2 * i * STD_PAGE, MAP_READ | MAP_WRITE | MAP_FIXED, &out));
+    EXPECT_OK(tess_vspace_clone(space, std_self.untyped, &clone));
+    uint64_t fresh = 8;
+    EXPECT_OK(tess_vspace_write(clone, BASE, (uint64_t)&fresh, 8, &done));
+    for (uint64_t i = 0; i < PLACES; i++) {
+        EXPECT_OK(tess_vspace_read(clone, BASE + 2 * i * STD_PAGE, (uint64_t)&value, 8, &done));
+        EXPECT_EQUAL(value, 8);
+    }
+    EXPECT_EQUAL(get(memory, 0), 7);
+    for (uint64_t i = 0; i < PLACES; i++)
+        unmap(at[i], 1);
+    handle_destroy(clone);
+    handle_destroy(space);
+    handle_destroy(copy);
+    handle_destroy(memory);
+}
+
 /* A replacing map that fails leaves what was there: for want of memory, at every allocation it makes. */
 static void replace_exhausted(void)
 {
@@ -433,11 +522,18 @@ static void replace_exhausted(void)
 void resize_tests(void)
 {
     static const struct test tests[] = {
-        {"resize.sizes", sizes},        {"resize.refused", refused},
-        {"resize.charges", charges},    {"resize.mappings", mappings},
-        {"resize.cloned", cloned},      {"resize.crowd", crowd},
-        {"guard.region", guard_region}, {"guard.no_access", no_access},
-        {"guard.replaced", replaced},   {"guard.replace_exhausted", replace_exhausted},
+        {"resize.sizes", sizes},
+        {"resize.refused", refused},
+        {"resize.charges", charges},
+        {"resize.mappings", mappings},
+        {"resize.cloned", cloned},
+        {"resize.crowd", crowd},
+        {"guard.region", guard_region},
+        {"guard.no_access", no_access},
+        {"guard.replaced", replaced},
+        {"guard.replace_exhausted", replace_exhausted},
+        {"guard.replaced_many", replaced_many},
+        {"guard.mapped_often", mapped_often},
     };
     tests_run(tests, ARRAY_LENGTH(tests));
 }
