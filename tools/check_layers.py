@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TREES = ("kernel", "lib", "drivers", "services", "apps", "tests")
+TREES = ("kernel", "lib", "drivers", "services", "apps", "personality", "tests")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 FREESTANDING = {"stddef.h", "stdint.h", "stdbool.h", "stdarg.h", "stdatomic.h", "stdckdint.h", "limits.h", "stdalign.h",
                 "stdnoreturn.h", "float.h", "iso646.h"}
 # What idlc makes: the first for everybody, the others for the kernel and for programs.
 GENERATED, GENERATED_KERNEL = "tess/abi.h", ("kernel/abi_dispatch.h", "kernel/trace_events.h")
-GENERATED_USER = re.compile(r"tess/(stub|serve)/\w+\.h")
+GENERATED_USER = re.compile(r"tess/(stub|serve)/\w+\.h|linux/calls\.h")
 # On the build machine these are its C library's, also where a folder has its own for what it builds (netd's, for lwIP).
 HOSTED = {"elf.h", "errno.h", "link.h", "math.h", "ucontext.h", "pthread.h", "sched.h", "semaphore.h", "setjmp.h", "signal.h", "stdio.h", "stdlib.h", "string.h",
           "time.h", "unistd.h", "linux/futex.h", "sys/mman.h", "sys/syscall.h", "sys/wait.h", "sanitizer/asan_interface.h", "sanitizer/common_interface_defs.h"}
@@ -26,7 +26,7 @@ def component(path):
     """The unit of the tree a file belongs to: "lib/core", "kernel", "kernel/arch/x86_64", "drivers/net/virtio", ..."""
     parts = path.relative_to(ROOT).parts
     depth = {"kernel": 3 if len(parts) > 3 and parts[1] == "arch" and parts[2] != "include" else 1,
-             "lib": 2, "drivers": 2 if parts[1] == "test" else 3, "services": 2, "apps": 2, "tests": 2}[parts[0]]
+             "lib": 2, "drivers": 2 if parts[1] == "test" else 3, "services": 2, "apps": 2, "personality": 2, "tests": 2}[parts[0]]
     return "/".join(parts[:depth])
 
 
@@ -45,6 +45,10 @@ def allowed(user, used, path):
         return used in ("kernel", "lib/core") or is_test(path) and used == "kernel/arch/host"
     if user.startswith("tests/") and used.startswith("tests/"):
         return True    # they share the frame and the list of methods
+    if used == "personality/linux":
+        return user in ("services/posixd", "tests/linux")    # how a process is started: linux/start.h
+    if user == "personality/linux":
+        return used in ("lib/core", "lib/ring")
     rules = {"lib/core": set(), "lib/alloc": {"lib/core"}, "lib/ring": {"lib/core"}, "lib/std": {"lib/core", "lib/alloc"}}
     if user in rules:
         return used in rules[user]

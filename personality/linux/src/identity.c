@@ -1,5 +1,6 @@
 /* Who the process is: ids, users, names. Users belong to the cell; the services check what they mean. */
 #include <linux/call.h>
+#include <linux/posix.h>
 #include <tess/string.h>
 #include <tess/util.h>
 
@@ -43,6 +44,12 @@ static int64_t change(bool is_user, struct identity now, uint32_t real, uint32_t
     now.real = real != SAME ? real : now.real;
     now.effective = effective != SAME ? effective : now.effective;
     now.saved = saved != SAME ? saved : now.saved;
+    const struct identity old = is_user ? groups() : users();
+    int64_t result = is_user ? linux_posix_credentials(now.real, now.effective, now.saved, old.real, old.effective, old.saved)
+                             : linux_posix_credentials(old.real, old.effective, old.saved, now.real, now.effective, now.saved);
+    if (result != 0) {
+        return result;
+    }
     if (is_user) {
         process->uid = now.real;
         process->euid = process->fsuid = now.effective;

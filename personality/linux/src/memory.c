@@ -154,6 +154,16 @@ static void remember_special(struct linux_process *process, uint64_t start, uint
     }
 }
 
+void linux_memory_forget(struct linux_process *process)
+{
+    forget_special(process, 0, UINT64_MAX);
+    if (process->break_memory != HANDLE_NONE) {
+        drop(process->break_memory);
+    }
+    process->break_memory = HANDLE_NONE;
+    process->break_start = process->break_end = process->break_limit = 0;
+}
+
 /* ---- mmap ---- */
 
 enum : uint64_t {

@@ -4,6 +4,7 @@
  * between the thread's look at its pending set and its wait.
  */
 #include <linux/call.h>
+#include <linux/posix.h>
 #include <linux/signals.h>
 #include <tess/invoke.h>
 #include <tess/string.h>
@@ -37,15 +38,25 @@ static uint64_t pending_of(struct linux_thread *thread)
     return __c11_atomic_load(&thread->pending, __ATOMIC_RELAXED) | __c11_atomic_load(&thread->process->pending, __ATOMIC_RELAXED);
 }
 
-void linux_signal_set_mask(struct linux_thread *thread, uint64_t mask)
+static void store_mask(struct linux_thread *thread, uint64_t mask)
 {
     __c11_atomic_store(&thread->mask, mask & ~UNBLOCKABLE, __ATOMIC_SEQ_CST);
-    if ((pending_of(thread) & ~mask) != 0) {
+    linux_posix_mask(thread, mask & ~UNBLOCKABLE);
+}
+
+void linux_signal_set_mask(struct linux_thread *thread, uint64_t mask)
+{
+    store_mask(thread, mask);
+    if ((pending_of(thread) & ~mask) != 0 || linux_posix_is_pending(thread)) {
         linux_thread_work(thread, LINUX_WORK_SIGNAL);
     }
 }
 
-bool linux_signal_is_pending(struct linux_thread *thread) { return (pending_of(thread) & ~mask_of(thread)) != 0; }
+bool linux_signal_is_pending(struct linux_thread *thread)
+{
+    linux_signals_collect(thread);
+    return (pending_of(thread) & ~mask_of(thread)) != 0;
+}
 
 void linux_signal_mask_for_call(struct linux_thread *thread, uint64_t mask)
 {
@@ -93,6 +104,36 @@ static int64_t enqueue(struct linux_process *process, struct linux_thread *threa
     }
     __c11_atomic_fetch_or(pending, bit, __ATOMIC_SEQ_CST);
     return 0;
+}
+
+void linux_signal_enqueue(struct linux_thread *thread, const struct linux_siginfo *info)
+{
+    struct linux_process *process = linux_process();
+    linux_lock(&process->signal_lock);
+    int64_t result = enqueue(process, thread, info);
+    (void)result; /* with no room it is lost, as its like are in posixd's page */
+    linux_unlock(&process->signal_lock);
+}
+
+void linux_signals_forget_all(struct linux_process *process)
+{
+    for (struct linux_signal_queue *entry = process->queue, *next; entry != nullptr; entry = next) {
+        next = entry->next;
+        linux_free(entry, sizeof(*entry));
+    }
+    process->queue = nullptr;
+    process->queue_count = 0;
+}
+
+void linux_signal_tell_actions(struct linux_process *process)
+{
+    uint64_t ignored = 0, child = process->actions[LINUX_SIGCHLD - 1].flags;
+    for (uint32_t signal = 1; signal <= LINUX_SIGNALS; signal++) {
+        ignored |= is_ignored(process, signal) && signal != LINUX_SIGCONT ? linux_signal_bit(signal) : 0;
+    }
+    bool is_child_ignored = process->actions[LINUX_SIGCHLD - 1].handler == LINUX_SIG_IGN;
+    linux_posix_actions(ignored, ((child & LINUX_SA_NOCLDSTOP) != 0 ? LINUX_SIGNAL_NO_CHILD_STOP : 0) |
+                                     (is_child_ignored || (child & LINUX_SA_NOCLDWAIT) != 0 ? LINUX_SIGNAL_NO_CHILD_WAIT : 0));
 }
 
 int64_t linux_signal_thread(struct linux_thread *thread, const struct linux_siginfo *info)
@@ -238,14 +279,13 @@ static bool deliver(struct linux_thread *thread, const struct linux_siginfo *inf
         linux_process_exit(LINUX_SIGSEGV); /* there is no stack for its handler either */
     }
     uint64_t blocked = mask_of(thread) | action.mask | ((action.flags & LINUX_SA_NODEFER) != 0 ? 0 : bit);
-    __c11_atomic_store(&thread->mask, blocked & ~UNBLOCKABLE, __ATOMIC_SEQ_CST);
+    store_mask(thread, blocked);
     return true;
 }
 
 void linux_signals_take(struct linux_thread *thread, int32_t restart, bool restore_mask)
 {
     struct linux_siginfo info;
-    linux_signals_collect(thread);
     for (;;) {
         while (linux_signal_is_pending(thread) && dequeue(thread, ~mask_of(thread), &info)) {
             uint64_t old_mask = restore_mask ? thread->saved_mask : mask_of(thread);
@@ -258,7 +298,7 @@ void linux_signals_take(struct linux_thread *thread, int32_t restart, bool resto
             break;
         }
         restore_mask = false;
-        __c11_atomic_store(&thread->mask, thread->saved_mask, __ATOMIC_SEQ_CST);
+        store_mask(thread, thread->saved_mask);
     }
     if (restart != 0) {
         make_again(thread, restart);
@@ -276,7 +316,7 @@ static void force(struct linux_thread *thread, const struct linux_siginfo *info)
     struct linux_signal_action *action = &process->actions[info->signal - 1];
     if ((mask_of(thread) & bit) != 0 || action->handler == LINUX_SIG_IGN) {
         action->handler = LINUX_SIG_DFL;
-        __c11_atomic_fetch_and(&thread->mask, ~bit, __ATOMIC_SEQ_CST);
+        store_mask(thread, mask_of(thread) & ~bit);
     }
     int64_t result = enqueue(process, thread, info);
     linux_unlock(&process->signal_lock);

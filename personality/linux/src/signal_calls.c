@@ -37,6 +37,9 @@ int64_t linux_sys_rt_sigaction(uint64_t signal, uint64_t action, uint64_t old_ac
         *entry = (struct linux_signal_action){.handler = words[0], .flags = words[1], .restorer = ACTION_SIZE == 32 ? words[2] : 0,
                                               .mask = words[ACTION_MASK / 8] & ~UNBLOCKABLE};
     }
+    if (action != 0) {
+        linux_signal_tell_actions(process);
+    }
     linux_unlock(&process->signal_lock);
     old_words[0] = old.handler;
     old_words[1] = old.flags;
@@ -251,12 +254,13 @@ static int64_t send_checked(int32_t pid, int32_t tid, const struct linux_siginfo
         return -LINUX_EINVAL;
     }
     if (pid > 0 && (uint32_t)pid != linux_process()->pid) {
-        return pid == tid ? linux_posix_kill(pid, info) : -LINUX_ESRCH;
+        return linux_posix_kill_thread(pid, tid, info);
     }
     if (info->signal == LINUX_SIGKILL) {
         linux_process_exit(LINUX_SIGKILL);
     }
-    return send_to_thread((uint32_t)tid, info);
+    int64_t result = send_to_thread((uint32_t)tid, info);
+    return result == -LINUX_ESRCH && pid < 0 ? linux_posix_kill_thread(0, tid, info) : result;
 }
 
 int64_t linux_sys_tgkill(uint64_t pid, uint64_t tid, uint64_t signal)

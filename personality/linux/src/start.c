@@ -4,8 +4,10 @@
 #include <linux/errno.h>
 #include <linux/file.h>
 #include <linux/load.h>
+#include <linux/posix.h>
 #include <linux/process.h>
 #include <linux/registers.h>
+#include <linux/signals.h>
 #include <linux/threads.h>
 #include <linux/user.h>
 #include <tess/invoke.h>
@@ -76,6 +78,7 @@ void linux_start_map_pages(void)
     struct linux_process *process = linux_process();
     map_fixed(process->clock, 0, LINUX_CLOCK_BASE, MAP_READ);
     map_fixed(process->image, (uint64_t)linux_trampoline_page - NATIVE_BASE, LINUX_TRAMPOLINE, MAP_READ | MAP_EXEC);
+    linux_posix_adopt();
 }
 
 static int64_t open_first(const struct linux_start *start, const char *path, struct linux_program *out)
@@ -109,6 +112,8 @@ void linux_start(uint64_t arena)
     process->threads = thread;
     process->thread_count = 1;
     linux_start_map_pages();
+    linux_signal_set_mask(thread, 0);
+    linux_signal_tell_actions(process);
     linux_files_start(start);
 
     const struct linux_program_strings strings = {(const char *)arena + LINUX_ARENA_STRINGS, LINUX_STRINGS_MAX, start->argument_count,

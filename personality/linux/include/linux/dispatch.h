@@ -18,10 +18,11 @@ void linux_event(void);
 bool linux_native_fault(struct tess_upcall_frame *frame);
 /* First code of the first thread; of a program after exec; of a thread after clone. */
 [[noreturn]] void linux_start(uint64_t arena);
+[[noreturn]] void linux_exec_start(uint64_t thread, uint64_t vspace);
 
 /* Assembly (entry.S). */
 extern const char linux_gate[], linux_entry[], linux_fault_entry[], linux_restart_start[], linux_restart_end[], linux_restart_target[];
-extern const char linux_thread_entry[], linux_trampoline_start[], linux_trampoline_end[];
+extern const char linux_thread_entry[], linux_exec_entry[], linux_trampoline_start[], linux_trampoline_end[];
 /* Goes on with the program as the frame says. */
 [[noreturn]] void linux_resume(void);
 /* Sets *state to LINUX_THREAD_GONE and ends the thread, touching no memory after that. */

@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <tess/abi.h>
 
+struct linux_process;
+
 /* Zeroed memory at `address` (0: anywhere). out_address may be nullptr. */
 [[nodiscard]] int64_t linux_memory_map_anonymous(uint64_t address, uint64_t size, uint32_t flags, uint64_t *out_address);
 /* A private copy of `bytes` of a file's memory from `offset` (page aligned), zeros behind, at a fixed address. */
@@ -11,3 +13,5 @@
 [[nodiscard]] int64_t linux_memory_find(uint64_t size, uint64_t *out_address);
 /* brk: the heap begins at `address` and may grow by `size_max`, less where something lies in the way. */
 [[nodiscard]] int64_t linux_memory_start_break(uint64_t address, uint64_t size_max);
+/* exec: nothing of the program before is left. */
+void linux_memory_forget(struct linux_process *process);

@@ -14,6 +14,7 @@
 struct linux_file_table; /* file.h */
 struct linux_mounts;     /* src/files */
 struct linux_mapping;    /* memory.c */
+struct exec;             /* exec.c */
 
 enum : uint32_t {
     LINUX_RLIMIT_CPU = 0,
@@ -74,6 +75,7 @@ struct linux_process {
     /* Descriptors: src/files. Several processes share a table after clone(CLONE_FILES). */
     struct linux_file_table *files;
     struct linux_mounts *mounts;
+    struct exec *exec; /* while one is under way */
     char program_path[4096]; /* /proc/self/exe */
 
     /* The arena: under arena_lock. */

@@ -37,3 +37,8 @@ bool linux_memory_is_file(uint64_t address);
 void linux_process_stop(uint32_t signal);
 /* A thread ends: what was sent to it alone is forgotten. */
 void linux_signal_forget(struct linux_thread *thread);
+void linux_signals_forget_all(struct linux_process *process);
+/* For linux_signals_collect: into the pending set of a thread, or (nullptr) of the process. */
+void linux_signal_enqueue(struct linux_thread *thread, const struct linux_siginfo *info);
+/* Writes what the process ignores into the page that it shares with posixd. */
+void linux_signal_tell_actions(struct linux_process *process);

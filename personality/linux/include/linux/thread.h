@@ -45,6 +45,7 @@ struct linux_thread {
     uint64_t restart_deadline;
     uint64_t restart_words[4];
     char name[16];
+    uint32_t signal_index;       /* place in the page shared with posixd; LINUX_SIGNAL_THREADS or more: none */
     uint32_t exit_signal;        /* what the parent gets when a process made by clone ends */
     uint64_t affinity;
 };

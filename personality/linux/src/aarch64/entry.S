@@ -19,6 +19,13 @@ linux_start_entry:
     brk #1
 
     .text
+    .globl linux_exec_entry
+linux_exec_entry:
+    mov x29, xzr
+    mov x30, xzr
+    bl linux_exec_start
+    brk #1
+
     .globl linux_entry
     .balign 16
 linux_entry:

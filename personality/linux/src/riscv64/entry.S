@@ -21,6 +21,13 @@ linux_start_entry:
     unimp
 
     .text
+    .globl linux_exec_entry
+linux_exec_entry:
+    li s0, 0
+    li ra, 0
+    call linux_exec_start
+    unimp
+
     .globl linux_entry
     .balign 16
 linux_entry:

@@ -24,6 +24,12 @@ linux_start_entry:
     ud2
 
     .text
+    .globl linux_exec_entry
+linux_exec_entry:
+    xor %ebp, %ebp
+    call linux_exec_start
+    ud2
+
     .globl linux_entry
     .balign 16
 linux_entry:
