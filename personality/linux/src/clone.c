@@ -57,10 +57,8 @@ static status_t create(struct linux_process *process, struct linux_thread *threa
     return status;
 }
 
-static int64_t start_thread(const struct linux_clone *clone)
+int64_t linux_thread_make(struct linux_process *process, struct linux_thread **out_thread)
 {
-    struct linux_process *process = linux_process();
-    struct linux_thread *self = linux_self();
     void *block = take_block(process);
     if (block == nullptr) {
         return -LINUX_EAGAIN;
@@ -75,6 +73,19 @@ static int64_t start_thread(const struct linux_clone *clone)
     if (status != OK) {
         linux_free(block, LINUX_THREAD_BLOCK);
         return -LINUX_EAGAIN;
+    }
+    *out_thread = thread;
+    return 0;
+}
+
+static int64_t start_thread(const struct linux_clone *clone)
+{
+    struct linux_process *process = linux_process();
+    struct linux_thread *self = linux_self();
+    struct linux_thread *thread;
+    int64_t result = linux_thread_make(process, &thread);
+    if (result != 0) {
+        return result;
     }
     thread->tid = linux_posix_thread(thread);
     thread->mask = self->mask;
@@ -100,7 +111,7 @@ static int64_t start_thread(const struct linux_clone *clone)
     process->threads = thread;
     process->thread_count++;
     linux_unlock(&process->thread_lock);
-    status = tess_thread_start(thread->handle, (uint64_t)linux_thread_entry, (uint64_t)block + LINUX_THREAD_BLOCK, 0, 0, 0);
+    status_t status = tess_thread_start(thread->handle, (uint64_t)linux_thread_entry, thread->frame->foreign.stack, 0, 0, 0);
     (void)status; /* it cannot have been started */
     return tid;
 }

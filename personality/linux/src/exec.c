@@ -275,6 +275,7 @@ static void forget_program(struct linux_process *process, struct linux_thread *s
     process->threads = self;
     process->thread_count = 1;
     linux_memory_forget(process);
+    linux_timers_forget(process, false);
     for (uint32_t i = 0; i < LINUX_SIGNALS; i++) {
         bool is_ignored = process->actions[i].handler == LINUX_SIG_IGN;
         process->actions[i] = (struct linux_signal_action){.handler = is_ignored ? LINUX_SIG_IGN : LINUX_SIG_DFL};

@@ -75,6 +75,7 @@ static void become_child(const struct linux_clone *clone, const struct birth *bi
     process->signal_page = birth->signals;
     process->children_cpu_ns = process->gone_cpu_ns = 0;
     forget_others(process, self);
+    linux_timers_forget(process, true);
     linux_posix_adopt();
     self->signal_index = 0;
     self->exit_signal = clone->exit_signal;

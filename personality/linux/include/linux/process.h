@@ -8,6 +8,7 @@
 #include <linux/signal.h>
 #include <linux/start.h>
 #include <linux/thread.h>
+#include <linux/timer.h>
 #include <stdint.h>
 #include <tess/abi.h>
 
@@ -61,6 +62,12 @@ struct linux_process {
     _Atomic uint64_t pending;
     struct linux_signal_queue *queue; /* of process and threads, oldest first */
     uint32_t queue_count;
+
+    /* Timers (timer.h): under timer_lock. */
+    struct linux_lock timer_lock;
+    _Atomic uint32_t timer_word;
+    struct linux_thread *timer_thread;
+    struct linux_timer timers[LINUX_TIMERS];
 
     /* Memory: under memory_lock. */
     struct linux_lock memory_lock;

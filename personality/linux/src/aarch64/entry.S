@@ -19,6 +19,14 @@ linux_start_entry:
     brk #1
 
     .text
+/* The timers' thread (timer.c); its frame comes as the argument. */
+    .globl linux_timer_entry
+linux_timer_entry:
+    mov x29, xzr
+    mov x30, xzr
+    bl linux_timer_main
+    brk #1
+
     .globl linux_exec_entry
 linux_exec_entry:
     mov x29, xzr

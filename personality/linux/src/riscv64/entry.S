@@ -21,6 +21,15 @@ linux_start_entry:
     unimp
 
     .text
+/* The timers' thread (timer.c); its frame comes as the argument. */
+    .globl linux_timer_entry
+linux_timer_entry:
+    mv tp, a0
+    li s0, 0
+    li ra, 0
+    call linux_timer_main
+    unimp
+
     .globl linux_exec_entry
 linux_exec_entry:
     li s0, 0

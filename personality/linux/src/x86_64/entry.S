@@ -24,6 +24,13 @@ linux_start_entry:
     ud2
 
     .text
+/* The timers' thread (timer.c); its frame comes as the argument. */
+    .globl linux_timer_entry
+linux_timer_entry:
+    xor %ebp, %ebp
+    call linux_timer_main
+    ud2
+
     .globl linux_exec_entry
 linux_exec_entry:
     xor %ebp, %ebp
