@@ -9,7 +9,7 @@ from scenario import scenario
 FOLDER = qemu.ROOT / "tests/linux/personality/programs"
 FLAGS = {"x86_64": [], "aarch64": [], "riscv64": ["-march=rv64gc", "-mabi=lp64d"]}
 # Program: exit status as wait gives it.
-PROGRAMS = {"basic": 7 << 8, "signals": 15, "threads": 3 << 8}
+PROGRAMS = {"basic": 7 << 8, "signals": 15, "threads": 3 << 8, "timers": 2 << 8}
 
 
 def compile_program(folder, arch, name):

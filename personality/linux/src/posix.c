@@ -182,6 +182,16 @@ bool linux_posix_is_pending(struct linux_thread *thread)
 
 /* ---- Sending, stopping ---- */
 
+/* What was sent may be for the sender, whom posixd cannot interrupt before it knows it (fork.c): it looks itself, before it goes on. */
+static int64_t sent(status_t status)
+{
+    struct linux_thread *thread = linux_self();
+    if (linux_posix_is_pending(thread)) {
+        linux_thread_work(thread, LINUX_WORK_SIGNAL);
+    }
+    return status == ERROR_NO_SPACE ? -LINUX_EAGAIN : id_error(status);
+}
+
 int64_t linux_posix_kill(int32_t pid, const struct linux_siginfo *info)
 {
     uint32_t kind = pid > 0 ? POSIX_KILL_PROCESS : pid == -1 ? POSIX_KILL_ALL : POSIX_KILL_GROUP;
@@ -192,7 +202,7 @@ int64_t linux_posix_kill(int32_t pid, const struct linux_siginfo *info)
     struct masked masked = masked_begin();
     status_t status = tess_posix_kill(posix(), kind, id, 0, info->signal, info->code, info->value, DEADLINE_INFINITE);
     masked_end(masked);
-    return status == ERROR_NO_SPACE ? -LINUX_EAGAIN : id_error(status);
+    return sent(status);
 }
 
 int64_t linux_posix_kill_thread(int32_t pid, int32_t tid, const struct linux_siginfo *info)
@@ -204,7 +214,7 @@ int64_t linux_posix_kill_thread(int32_t pid, int32_t tid, const struct linux_sig
     status_t status = tess_posix_kill(posix(), POSIX_KILL_THREAD, pid > 0 ? (uint32_t)pid : 0, (uint32_t)tid, info->signal, info->code, info->value,
                                       DEADLINE_INFINITE);
     masked_end(masked);
-    return status == ERROR_NO_SPACE ? -LINUX_EAGAIN : id_error(status);
+    return sent(status);
 }
 
 void linux_process_stop(uint32_t signal)
