@@ -8,7 +8,7 @@
 
 constexpr uint64_t CHILD_BYTES = 2 << 20;
 constexpr uint64_t PATIENCE_NS = 10 * NS_PER_S;
-constexpr uint64_t STUCK_NS = NS_PER_S / 10; /* a random caller that makes no call for so long is ended */
+constexpr uint64_t STUCK_NS = NS_PER_S / 50; /* a random caller that makes no call for so long is ended */
 static uint32_t failed_count, fault_count, stuck_count, child_count;
 
 [[gnu::format(printf, 1, 2)]] static void fail(const char *format, ...)
