@@ -13,11 +13,24 @@ PYTHON := python3 -B
 ## make run      build and boot; the page is at http://localhost:8080/
 ##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
 ##                 EXEC=program ARGS="..." INPUT=file: a Linux program of this ARCH instead; its output and exit status, nothing else
+ifeq ($(EXEC),)
 run:
-	@$(PYTHON) tools/run --check
-	@$(PYTHON) tools/setup --for run $(ONE) >&2
-	@$(PYTHON) tools/build $(ONE) >&2
-	@$(PYTHON) tools/run
+	$(BOOT)
+else
+# Ends as the program did, where make can load the function for it; make's own answer to a failure is always 2.
+STATUS := build/run/status.$(shell echo $$PPID)
+run: run-program
+	@$(if $(.LOADED),$(leave $(shell cat $(STATUS); rm $(STATUS))))status=$$(cat $(STATUS)); rm $(STATUS); exit $$status
+.PHONY: run-program
+run-program:
+	$(BOOT); status=$$?; mkdir -p $(dir $(STATUS)); echo $$status >$(STATUS)
+-load build/make_exit.so(make_exit_setup)
+build/make_exit.so: tools/make_exit.c
+	@mkdir -p build; { clang-19 -shared -fPIC $< -o $@ || cc -shared -fPIC $< -o $@; } 2>/dev/null || true
+endif
+define BOOT
+@$(PYTHON) tools/run --check && $(PYTHON) tools/setup --for run $(ONE) >&2 && $(PYTHON) tools/build $(ONE) >&2 && $(PYTHON) tools/run
+endef
 
 ## make test     all tests, host and booted; ARCH=... only one, ONLY=regex; SOAK=1: full counts, hours
 test:
