@@ -4,7 +4,8 @@
 #include <tess/util.h>
 
 constexpr uint64_t HEADER_SIZE = 110;
-constexpr uint32_t FIELD_MODE = 1, FIELD_FILE_SIZE = 6, FIELD_NAME_SIZE = 11; /* index of 8-digit fields after the magic */
+/* The 8-digit fields after the magic: inode, mode, uid, gid, links, mtime, file size, device (2), device that the node is (2), name size. */
+constexpr uint32_t FIELD_FILE_SIZE = 6, FIELD_NAME_SIZE = 11, FIELDS = 12;
 constexpr uint32_t MODE_TYPE = 0170000, MODE_REGULAR = 0100000;
 
 static bool read_field(const char *header, uint32_t index, uint32_t *out_value)
@@ -31,11 +32,16 @@ status_t cpio_next(const void *archive, uint64_t size, uint64_t *cursor, struct 
         return ERROR_BAD_FORMAT;
     }
     const char *header = (const char *)archive + at;
-    uint32_t mode, file_size, name_size;
-    if (memcmp(header, "070701", 6) != 0 || !read_field(header, FIELD_MODE, &mode) || !read_field(header, FIELD_FILE_SIZE, &file_size) ||
-        !read_field(header, FIELD_NAME_SIZE, &name_size)) {
+    if (memcmp(header, "070701", 6) != 0) {
         return ERROR_BAD_FORMAT;
     }
+    uint32_t field[FIELDS];
+    for (uint32_t i = 0; i < FIELDS; i++) {
+        if (!read_field(header, i, &field[i])) {
+            return ERROR_BAD_FORMAT;
+        }
+    }
+    uint32_t file_size = field[FIELD_FILE_SIZE], name_size = field[FIELD_NAME_SIZE];
     if (name_size == 0 || !is_range_within(at + HEADER_SIZE, name_size, size)) {
         return ERROR_BAD_FORMAT;
     }
@@ -50,7 +56,18 @@ status_t cpio_next(const void *archive, uint64_t size, uint64_t *cursor, struct 
     if (!is_range_within(data, file_size, size)) {
         return ERROR_BAD_FORMAT;
     }
-    *out_file = (struct cpio_file){.name = name, .data = (const char *)archive + data, .offset = data, .size = file_size, .mode = mode};
+    *out_file = (struct cpio_file){.name = name,
+                                   .data = (const char *)archive + data,
+                                   .offset = data,
+                                   .size = file_size,
+                                   .inode = field[0],
+                                   .mode = field[1],
+                                   .uid = field[2],
+                                   .gid = field[3],
+                                   .links = field[4],
+                                   .mtime_s = field[5],
+                                   .device_major = field[9],
+                                   .device_minor = field[10]};
     *cursor = align_up(data + file_size, 4);
     return OK;
 }

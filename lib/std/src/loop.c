@@ -260,6 +260,11 @@ static void handle_completion(struct loop *loop, const struct tess_completion *c
     case COMPLETION_CALL: handle_call(loop, completion); break;
     case COMPLETION_BADGE_GONE: handle_badge_gone(loop, completion); break;
     case COMPLETION_WATCH: handle_watch(loop, completion); break;
+    case COMPLETION_CANCELLED:
+        if (loop->cancelled != nullptr) {
+            loop->cancelled(loop, completion->cookie);
+        }
+        break;
     default: /* nothing else was asked for */ break;
     }
 }

@@ -13,6 +13,8 @@ struct cpio_file {
     uint64_t offset; /* of data in the archive */
     uint64_t size;
     uint32_t mode; /* POSIX st_mode */
+    uint32_t inode, uid, gid, links, mtime_s;
+    uint32_t device_major, device_minor; /* of a device node */
 };
 
 /* The record at *cursor (0 = first), which then moves on. ERROR_NOT_FOUND: the trailer was reached. */

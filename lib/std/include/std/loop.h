@@ -56,6 +56,8 @@ struct loop_source {
 constexpr uint32_t LOOP_SOURCES_DEFAULT = 64;
 
 struct loop {
+    /* The caller behind the token of a deferred call does not wait any more; nullptr: nobody wants to know. Set after loop_open. */
+    void (*cancelled)(struct loop *loop, uint64_t token);
     struct std_ring ring;
     struct tree timers;
     struct loop_source *sources;
