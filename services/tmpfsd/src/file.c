@@ -118,7 +118,8 @@ static status_t check_lock(const struct request *request, const struct lock_requ
     if (status != OK) {
         return status;
     }
-    if ((flags & (OPEN_READ | OPEN_WRITE)) == 0) {
+    bool has_end = (request->badge & BADGE_OPEN) != 0; /* a handle of the manifest is never closed */
+    if ((flags & (OPEN_READ | OPEN_WRITE)) == 0 || !has_end) {
         return ERROR_NO_PERMISSION;
     }
     bool needs_mode = (lock->flags & LOCK_WHOLE) == 0;

@@ -1,7 +1,8 @@
 /*
  * tmpfsd: files in memory for the processes of a cell. What its untyped has is divided at the start: an eighth for names, inodes and open files, the
  * rest for bytes, so that files that fill everything leave enough to remove them. What it holds at first is the archive "files" of the manifest, whose files are slices of
- * the boot image until somebody writes to them. Arguments: mount=PATH, a directory (made if need be) that is a mount point of the clients'.
+ * the boot image until somebody writes to them. Arguments: mount=PATH, a directory (made if need be) that is a mount point of the clients'; devices, the nodes in
+ * /dev that every program expects, if the archive has none.
  */
 #include "host.h"
 #include <std/log.h>
@@ -122,28 +123,58 @@ static status_t map_archive(struct host_setup *setup)
     return status;
 }
 
-static status_t make_mounts(void)
+/* What the path names, made if there is nothing. */
+static status_t make(const char *path, uint32_t mode, uint64_t device, struct inode **out_inode)
 {
     struct walk *at = &service->walk;
-    for (uint32_t i = 0; i < std_arg_count(); i++) {
-        const char *path = std_arg(i);
-        if (strncmp(path, "mount=", 6) != 0) {
-            continue;
-        }
-        path += 6;
-        at->cred = &service->superuser;
-        at->root = service->fs.root;
-        struct inode *inode;
-        status_t status = walk(at, service->fs.root, WALK_PARENT, path, (uint32_t)strlen(path));
-        if (status == OK && at->inode == nullptr) {
-            status = namespace_make(&service->fs, at, MODE_DIRECTORY | 0555, 0, nullptr, 0, &inode);
-        }
-        if (status != OK) {
-            return status;
-        }
-        at->inode->is_mount = true;
+    at->cred = &service->superuser;
+    at->root = service->fs.root;
+    status_t status = walk(at, service->fs.root, WALK_PARENT, path, (uint32_t)strlen(path));
+    if (status == OK && at->inode == nullptr) {
+        return namespace_make(&service->fs, at, mode, device, nullptr, 0, out_inode);
     }
-    return OK;
+    *out_inode = at->inode;
+    return status;
+}
+
+/* The devices that every program expects, as Linux numbers them: major << 8 | minor. */
+static status_t make_devices(void)
+{
+    static const struct {
+        char name[16];
+        uint32_t mode, device;
+    } devices[] = {{"/dev", MODE_DIRECTORY | 0755, 0},
+                   {"/dev/null", MODE_CHARACTER | 0666, 0x103},
+                   {"/dev/zero", MODE_CHARACTER | 0666, 0x105},
+                   {"/dev/full", MODE_CHARACTER | 0666, 0x107},
+                   {"/dev/random", MODE_CHARACTER | 0666, 0x108},
+                   {"/dev/urandom", MODE_CHARACTER | 0666, 0x109},
+                   {"/dev/tty", MODE_CHARACTER | 0666, 0x500},
+                   {"/dev/shm", MODE_DIRECTORY | MODE_STICKY | 0777, 0}};
+    status_t status = OK;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(devices) && status == OK; i++) {
+        struct inode *inode;
+        status = make(devices[i].name, devices[i].mode, devices[i].device, &inode);
+    }
+    return status;
+}
+
+static status_t obey_arguments(void)
+{
+    status_t status = OK;
+    for (uint32_t i = 0; i < std_arg_count() && status == OK; i++) {
+        const char *argument = std_arg(i);
+        struct inode *inode;
+        if (strcmp(argument, "devices") == 0) {
+            status = make_devices();
+        } else if (strncmp(argument, "mount=", 6) == 0) {
+            status = make(argument + 6, MODE_DIRECTORY | 0555, 0, &inode);
+            if (status == OK) {
+                inode->is_mount = true;
+            }
+        }
+    }
+    return status;
 }
 
 static status_t start(void)
@@ -182,7 +213,7 @@ static status_t start(void)
         status = archive_load(&service->fs, setup.archive_data, setup.archive_size);
     }
     if (status == OK) {
-        status = make_mounts();
+        status = obey_arguments();
     }
     return status == OK ? loop_serve(&loop, &endpoint, setup.endpoint) : status;
 }
