@@ -75,7 +75,7 @@ int64_t linux_memory_map_copy(handle_t memory, uint64_t offset, uint64_t address
     handle_t copy;
     /* The rest of the last page of a file is zeros already, in memory of a file; in the boot image it is padding. */
     if (bytes > size - PAGE && tess_memory_clone(memory, process->untyped, offset, size, &copy) == OK) {
-        int64_t result = map(copy, 0, size, address, flags | MAP_FIXED | MAP_REPLACE, nullptr);
+        int64_t result = map(copy, 0, size, address, flags | MAP_FIXED | MAP_REPLACE | MAP_MAY_FAULT, nullptr);
         drop(copy);
         return result;
     }

@@ -43,7 +43,8 @@ static int64_t subject_at(struct subject *subject, uint64_t directory, uint64_t 
         return result;
     }
     subject->file = nullptr;
-    result = service_path(&place, ((flags & AT_SYMLINK_NOFOLLOW) != 0 ? OPEN_NOFOLLOW : 0) | (place.size == 0 ? OPEN_EMPTY : 0), &subject->handle);
+    result = service_path(&place, ((flags & AT_SYMLINK_NOFOLLOW) != 0 ? OPEN_NOFOLLOW : 0) | (place.size == 0 ? OPEN_EMPTY : 0),
+                          &subject->handle);
     place_put(&place);
     return result;
 }
@@ -139,8 +140,12 @@ int64_t linux_sys_utimensat(uint64_t directory, uint64_t path, uint64_t address,
     if (address != 0) {
         int64_t words[4];
         int64_t result = linux_copy_from_user(words, address, sizeof(words));
-        times.what = (words[1] == NOW ? SET_ATIME_NOW : words[1] == OMIT ? 0 : SET_ATIME) |
-                     (words[3] == NOW ? SET_MTIME_NOW : words[3] == OMIT ? 0 : SET_MTIME);
+        times.what = (words[1] == NOW    ? SET_ATIME_NOW
+                      : words[1] == OMIT ? 0
+                                         : SET_ATIME) |
+                     (words[3] == NOW    ? SET_MTIME_NOW
+                      : words[3] == OMIT ? 0
+                                         : SET_MTIME);
         if (result == 0 && (times.what & SET_ATIME) != 0) {
             result = one_time(words[0], words[1], NS_PER_SECOND, &times.access_ns);
         }
@@ -203,7 +208,10 @@ int64_t linux_sys_utime(uint64_t path, uint64_t address)
 
 static constexpr uint64_t XATTR_MAX = 65536;
 
-static int64_t xattr_error(status_t status) { return status == ERROR_NOT_FOUND ? -LINUX_ENODATA : status == ERROR_OVERFLOW ? -LINUX_ERANGE : linux_error(status); }
+static int64_t xattr_error(status_t status)
+{
+    return status == ERROR_NOT_FOUND ? -LINUX_ENODATA : status == ERROR_OVERFLOW ? -LINUX_ERANGE : linux_error(status);
+}
 
 static int64_t name_get(char name[256], uint64_t address)
 {
@@ -245,8 +253,9 @@ static int64_t xattr_get(struct subject *subject, uint64_t name_address, uint64_
     if (result == 0) {
         uint32_t count;
         calls_begin();
-        status_t status = is_list ? tess_file_xattr_list(subject->handle, (uint32_t)room, buffer, &count, DEADLINE_INFINITE)
-                                  : tess_file_xattr_get(subject->handle, (uint32_t)length, (uint32_t)room, buffer, &count, DEADLINE_INFINITE);
+        status_t status = is_list
+                              ? tess_file_xattr_list(subject->handle, (uint32_t)room, buffer, &count, DEADLINE_INFINITE)
+                              : tess_file_xattr_get(subject->handle, (uint32_t)length, (uint32_t)room, buffer, &count, DEADLINE_INFINITE);
         calls_end();
         if (status == OK && size > 0 && count > 0) {
             status = linux_is_user(to, count) ? tess_memory_read(buffer, 0, to, count) : ERROR_BAD_ADDRESS;
@@ -275,7 +284,10 @@ static int64_t xattr_remove(struct subject *subject, uint64_t name_address)
     return result;
 }
 
-static int64_t by_path(struct subject *subject, uint64_t path, uint32_t flags) { return subject_at(subject, (uint64_t)AT_FDCWD, path, flags); }
+static int64_t by_path(struct subject *subject, uint64_t path, uint32_t flags)
+{
+    return subject_at(subject, (uint64_t)AT_FDCWD, path, flags);
+}
 
 int64_t linux_sys_setxattr(uint64_t path, uint64_t name, uint64_t value, uint64_t size, uint64_t flags)
 {

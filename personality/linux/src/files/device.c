@@ -51,12 +51,8 @@ static int64_t device_write(struct linux_file *file, uint64_t buffer, uint64_t s
 
 static int64_t device_seek(struct linux_file *file, int64_t offset, uint32_t whence) { return (void)file, (void)offset, (void)whence, 0; }
 
-const struct linux_file_operations device_operations = {.read = device_read,
-                                                        .write = device_write,
-                                                        .seek = device_seek,
-                                                        .stat = node_stat_file,
-                                                        .forked = node_forked,
-                                                        .close = node_close};
+const struct linux_file_operations device_operations = {
+    .read = device_read, .write = device_write, .seek = device_seek, .stat = node_stat_file, .forked = node_forked, .close = node_close};
 
 /* ---- The log ---- */
 

@@ -104,8 +104,8 @@ int64_t buffer_create(const void *data, uint64_t size, uint64_t room, handle_t *
 static inline void calls_begin(void) { linux_frame()->mask++; }
 static inline void calls_end(void) { linux_frame()->mask--; }
 
-int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, handle_t *out_handle, uint32_t *out_inode, uint32_t *out_mode,
-                     uint64_t *out_device);
+int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, handle_t *out_handle, uint32_t *out_inode,
+                     uint32_t *out_mode, uint64_t *out_device);
 int64_t service_stat(const struct place *place, uint32_t flags, uint32_t *out_inode, struct tess_inode_record *out_record);
 /* Opened with OPEN_PATH, for a call on what the path names. */
 int64_t service_path(const struct place *place, uint32_t flags, handle_t *out_handle);

@@ -101,17 +101,13 @@ int64_t linux_sys_pwritev(uint64_t fd, uint64_t vector, uint64_t count, uint64_t
 int64_t linux_sys_preadv2(uint64_t fd, uint64_t vector, uint64_t count, uint64_t offset, uint64_t high, uint64_t flags)
 {
     (void)high;
-    return flags != 0                ? -LINUX_EOPNOTSUPP
-           : (int64_t)offset < -1    ? -LINUX_EINVAL
-                                     : vector_call(fd, false, vector, count, (int64_t)offset);
+    return flags != 0 ? -LINUX_EOPNOTSUPP : (int64_t)offset < -1 ? -LINUX_EINVAL : vector_call(fd, false, vector, count, (int64_t)offset);
 }
 
 int64_t linux_sys_pwritev2(uint64_t fd, uint64_t vector, uint64_t count, uint64_t offset, uint64_t high, uint64_t flags)
 {
     (void)high;
-    return flags != 0                ? -LINUX_EOPNOTSUPP
-           : (int64_t)offset < -1    ? -LINUX_EINVAL
-                                     : vector_call(fd, true, vector, count, (int64_t)offset);
+    return flags != 0 ? -LINUX_EOPNOTSUPP : (int64_t)offset < -1 ? -LINUX_EINVAL : vector_call(fd, true, vector, count, (int64_t)offset);
 }
 
 int64_t linux_sys_lseek(uint64_t fd, uint64_t offset, uint64_t whence)
@@ -119,9 +115,9 @@ int64_t linux_sys_lseek(uint64_t fd, uint64_t offset, uint64_t whence)
     struct linux_file *file;
     int64_t result = linux_file_get(fd, &file);
     if (result == 0) {
-        result = files_is_path(file)                   ? -LINUX_EBADF
+        result = files_is_path(file)                 ? -LINUX_EBADF
                  : file->operations->seek == nullptr ? -LINUX_ESPIPE
-                                                       : file->operations->seek(file, (int64_t)offset, (uint32_t)whence);
+                                                     : file->operations->seek(file, (int64_t)offset, (uint32_t)whence);
         linux_file_put(file);
     }
     return result;
@@ -157,9 +153,7 @@ static int64_t sync_one(uint64_t fd)
     struct linux_file *file;
     int64_t result = linux_file_get(fd, &file);
     if (result == 0) {
-        result = files_is_path(file)                   ? -LINUX_EBADF
-                 : file->operations->sync == nullptr ? -LINUX_EINVAL
-                                                       : file->operations->sync(file);
+        result = files_is_path(file) ? -LINUX_EBADF : file->operations->sync == nullptr ? -LINUX_EINVAL : file->operations->sync(file);
         linux_file_put(file);
     }
     return result;
@@ -221,9 +215,9 @@ int64_t linux_sys_ftruncate(uint64_t fd, uint64_t size)
     int64_t result = linux_file_get(fd, &file);
     if (result == 0) {
         bool may_write = !files_is_path(file) && (*file->flags & LINUX_O_ACCMODE) != LINUX_O_RDONLY;
-        result = files_is_path(file)                                      ? -LINUX_EBADF
+        result = files_is_path(file)                                   ? -LINUX_EBADF
                  : file->operations->truncate == nullptr || !may_write ? -LINUX_EINVAL
-                                                                          : file->operations->truncate(file, size);
+                                                                       : file->operations->truncate(file, size);
         linux_file_put(file);
     }
     return result;

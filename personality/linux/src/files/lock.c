@@ -127,7 +127,8 @@ int64_t files_lock(struct linux_file *file, uint32_t command, uint64_t argument)
         return -LINUX_EINVAL;
     }
     int64_t result = linux_copy_from_user(&flock, argument, sizeof(flock));
-    if (result == 0 && ((is_description && flock.pid != 0) || flock.type < F_RDLCK || flock.type > F_UNLCK || (is_query && flock.type == F_UNLCK))) {
+    if (result == 0 &&
+        ((is_description && flock.pid != 0) || flock.type < F_RDLCK || flock.type > F_UNLCK || (is_query && flock.type == F_UNLCK))) {
         result = -LINUX_EINVAL;
     }
     if (result == 0) {

@@ -29,7 +29,8 @@ static int64_t make_at(uint64_t directory, uint64_t path, uint32_t mode, uint64_
         result = buffer_create(room, place.size, 0, &buffer);
         if (result == 0) {
             calls_begin();
-            status = tess_directory_make_long(place.handle, mode, (uint32_t)device, (uint32_t)place.size, buffer, &inode, DEADLINE_INFINITE);
+            status =
+                tess_directory_make_long(place.handle, mode, (uint32_t)device, (uint32_t)place.size, buffer, &inode, DEADLINE_INFINITE);
             calls_end();
             files_handle_delete(buffer);
             result = linux_error(status);
@@ -243,7 +244,8 @@ int64_t linux_sys_readlinkat(uint64_t directory, uint64_t path, uint64_t buffer,
     if (result == 0) {
         uint32_t count;
         calls_begin();
-        status_t status = tess_file_readlink(link, size < FILES_PAGE ? (uint32_t)size : (uint32_t)FILES_PAGE, memory, &count, DEADLINE_INFINITE);
+        status_t status =
+            tess_file_readlink(link, size < FILES_PAGE ? (uint32_t)size : (uint32_t)FILES_PAGE, memory, &count, DEADLINE_INFINITE);
         calls_end();
         if (status == OK && count > 0) {
             status = count <= size && linux_is_user(buffer, count) ? tess_memory_read(memory, 0, buffer, count) : ERROR_BAD_ADDRESS;

@@ -33,9 +33,9 @@ int64_t node_create(handle_t handle, uint32_t inode, uint32_t mode, uint64_t dev
         return -LINUX_ENFILE;
     }
     uint32_t type = mode & MODE_TYPE;
-    const struct linux_file_operations *operations = type == MODE_DIRECTORY                          ? &directory_operations
+    const struct linux_file_operations *operations = type == MODE_DIRECTORY                         ? &directory_operations
                                                      : type == MODE_REGULAR || type == MODE_SYMLINK ? &node_operations
-                                                                                                     : &device_operations;
+                                                                                                    : &device_operations;
     *node = (struct node){.file = {.operations = operations, .references = 1, .flags = &record->flags, .kind = FILE_KIND_NODE},
                           .handle = handle,
                           .inode = inode,
@@ -316,11 +316,8 @@ static int64_t node_memory(struct linux_file *file, uint64_t offset, struct linu
     }
     if (result == 0) {
         bool is_slice = (flags & MEMORY_RESIZABLE) == 0;
-        *out = (struct linux_file_memory){.memory = memory,
-                                          .offset = offset,
-                                          .size = size_now(node),
-                                          .map_flags = is_slice ? 0 : MAP_MAY_FAULT,
-                                          .is_constant = is_slice};
+        *out = (struct linux_file_memory){
+            .memory = memory, .offset = offset, .size = size_now(node), .map_flags = is_slice ? 0 : MAP_MAY_FAULT, .is_constant = is_slice};
     }
     return result;
 }

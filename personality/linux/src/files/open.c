@@ -3,20 +3,24 @@
 #include <tess/string.h>
 #include <tess/stub/directory.h>
 
-enum : uint32_t { KNOWN_FLAGS = LINUX_O_ACCMODE | LINUX_O_APPEND | LINUX_O_NONBLOCK | LINUX_O_DSYNC | LINUX_O_ASYNC | LINUX_O_DIRECTORY | LINUX_O_NOFOLLOW |
-                                LINUX_O_DIRECT | LINUX_O_LARGEFILE | LINUX_O_NOATIME | LINUX_O_SYNC | LINUX_O_PATH };
+enum : uint32_t {
+    KNOWN_FLAGS = LINUX_O_ACCMODE | LINUX_O_APPEND | LINUX_O_NONBLOCK | LINUX_O_DSYNC | LINUX_O_ASYNC | LINUX_O_DIRECTORY |
+                  LINUX_O_NOFOLLOW | LINUX_O_DIRECT | LINUX_O_LARGEFILE | LINUX_O_NOATIME | LINUX_O_SYNC | LINUX_O_PATH
+};
 
 static int64_t service_flags(uint32_t flags, uint32_t *out_flags)
 {
     static const uint32_t access[] = {OPEN_READ, OPEN_WRITE, OPEN_READ | OPEN_WRITE};
     bool is_temporary = (flags & LINUX_O_TMPFILE) == LINUX_O_TMPFILE;
-    uint32_t common = ((flags & LINUX_O_DIRECTORY) != 0 && !is_temporary ? OPEN_DIRECTORY : 0) | ((flags & LINUX_O_NOFOLLOW) != 0 ? OPEN_NOFOLLOW : 0);
+    uint32_t common =
+        ((flags & LINUX_O_DIRECTORY) != 0 && !is_temporary ? OPEN_DIRECTORY : 0) | ((flags & LINUX_O_NOFOLLOW) != 0 ? OPEN_NOFOLLOW : 0);
     if ((flags & LINUX_O_PATH) != 0) {
         *out_flags = OPEN_PATH | common;
         return 0;
     }
     uint32_t mode = flags & LINUX_O_ACCMODE;
-    if (mode == LINUX_O_ACCMODE || (is_temporary && mode == LINUX_O_RDONLY) || ((flags & LINUX_O_CREAT) != 0 && (common & OPEN_DIRECTORY) != 0)) {
+    if (mode == LINUX_O_ACCMODE || (is_temporary && mode == LINUX_O_RDONLY) ||
+        ((flags & LINUX_O_CREAT) != 0 && (common & OPEN_DIRECTORY) != 0)) {
         return -LINUX_EINVAL;
     }
     bool is_created = (flags & LINUX_O_CREAT) != 0;

@@ -76,8 +76,8 @@ static void fill(uint8_t path[80], const struct place *place)
     memcpy(path, place->path, place->size);
 }
 
-int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, handle_t *out_handle, uint32_t *out_inode, uint32_t *out_mode,
-                     uint64_t *out_device)
+int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, handle_t *out_handle, uint32_t *out_inode,
+                     uint32_t *out_mode, uint64_t *out_device)
 {
     uint32_t generation;
     status_t status;
@@ -97,7 +97,7 @@ int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, h
     }
     calls_begin();
     status = tess_directory_open_long(place->handle, flags, mode, (uint32_t)place->size, buffer, out_inode, &generation, out_mode,
-                                             out_device, out_handle, DEADLINE_INFINITE);
+                                      out_device, out_handle, DEADLINE_INFINITE);
     calls_end();
     files_handle_delete(buffer); /* where the call failed before it went */
     return linux_error(status);
@@ -120,7 +120,8 @@ int64_t service_stat(const struct place *place, uint32_t flags, uint32_t *out_in
         return result;
     }
     calls_begin();
-    status = tess_directory_stat_long(place->handle, flags, (uint32_t)place->size, buffer, out_inode, (uint8_t *)out_record, DEADLINE_INFINITE);
+    status =
+        tess_directory_stat_long(place->handle, flags, (uint32_t)place->size, buffer, out_inode, (uint8_t *)out_record, DEADLINE_INFINITE);
     calls_end();
     files_handle_delete(buffer);
     return linux_error(status);

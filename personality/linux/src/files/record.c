@@ -1,10 +1,10 @@
 /* Records of open file descriptions: pages that fork shares. A record is taken by compare-and-swap, since all who have the page may take one. */
 #include "files.h"
+#include <linux/queue.h>
 #include <tess/invoke.h>
 #include <tess/stub/untyped.h>
 #include <tess/stub/vspace.h>
 
-static constexpr uint64_t RECORDS_STEP = 1 << 20, RECORDS_TRIES = 4096;
 static constexpr uint32_t RECORDS = RECORDS_SIZE / sizeof(struct linux_record);
 
 static struct linux_record *take(struct records *page, uint32_t flags)
@@ -21,19 +21,6 @@ static struct linux_record *take(struct records *page, uint32_t flags)
     return nullptr;
 }
 
-/* Somewhere in the shared range that is free. */
-static bool map_page(handle_t memory, uint64_t *out_address)
-{
-    for (uint64_t i = 0; i < RECORDS_TRIES; i++) {
-        status_t status = tess_vspace_map(linux_process()->vspace, memory, 0, RECORDS_SIZE, LINUX_SHARED_BASE + i * RECORDS_STEP,
-                                          MAP_READ | MAP_WRITE | MAP_FIXED | MAP_INHERIT_SHARE, out_address);
-        if (status != ERROR_BUSY) {
-            return status == OK;
-        }
-    }
-    return false;
-}
-
 struct linux_record *record_create(struct linux_file_table *table, uint32_t flags)
 {
     struct linux_record *record = nullptr;
@@ -42,12 +29,12 @@ struct linux_record *record_create(struct linux_file_table *table, uint32_t flag
         record = take(&table->pages[i], flags);
     }
     handle_t memory;
-    uint64_t address;
+    void *address;
     if (record == nullptr && table->page_count < RECORD_PAGES &&
         tess_untyped_create_memory(linux_process()->untyped, RECORDS_SIZE, 0, &memory) == OK) {
-        if (map_page(memory, &address)) {
+        if (linux_shared_map(memory, RECORDS_SIZE, &address) == 0) {
             struct records *page = &table->pages[table->page_count++];
-            *page = (struct records){.memory = memory, .records = (struct linux_record *)address};
+            *page = (struct records){.memory = memory, .records = address};
             record = take(page, flags);
         } else {
             files_handle_delete(memory);

@@ -5,7 +5,13 @@
 #include <tess/stub/directory.h>
 #include <tess/util.h>
 
-enum : uint32_t { AT_SYMLINK_NOFOLLOW = 0x100, AT_EACCESS = 0x200, AT_NO_AUTOMOUNT = 0x800, AT_EMPTY_PATH = 0x1000, AT_STATX_SYNC = 0x6000 };
+enum : uint32_t {
+    AT_SYMLINK_NOFOLLOW = 0x100,
+    AT_EACCESS = 0x200,
+    AT_NO_AUTOMOUNT = 0x800,
+    AT_EMPTY_PATH = 0x1000,
+    AT_STATX_SYNC = 0x6000
+};
 static constexpr int64_t NS_PER_SECOND = 1'000'000'000;
 
 struct seconds {
@@ -109,7 +115,10 @@ int64_t linux_sys_newfstatat(uint64_t directory, uint64_t path, uint64_t buffer,
 }
 
 int64_t linux_sys_stat(uint64_t path, uint64_t buffer) { return linux_sys_newfstatat((uint64_t)AT_FDCWD, path, buffer, 0); }
-int64_t linux_sys_lstat(uint64_t path, uint64_t buffer) { return linux_sys_newfstatat((uint64_t)AT_FDCWD, path, buffer, AT_SYMLINK_NOFOLLOW); }
+int64_t linux_sys_lstat(uint64_t path, uint64_t buffer)
+{
+    return linux_sys_newfstatat((uint64_t)AT_FDCWD, path, buffer, AT_SYMLINK_NOFOLLOW);
+}
 
 int64_t linux_sys_fstat(uint64_t fd, uint64_t buffer)
 {

@@ -1,5 +1,6 @@
 /* Descriptors: the lowest free one first. */
 #include "files.h"
+#include <linux/queue.h>
 #include <tess/invoke.h>
 #include <tess/string.h>
 #include <tess/stub/cspace.h>
@@ -334,8 +335,6 @@ static struct linux_file *log_file(uint32_t flags)
     }
     return file;
 }
-
-int64_t linux_queue_start(const struct linux_start_file *start, struct linux_file **out_file); /* src/queues */
 
 static struct linux_file *start_file(const struct linux_start_file *start)
 {
