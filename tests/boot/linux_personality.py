@@ -41,3 +41,20 @@ def linux_personality(t):
     machine.expect(r"linux: all done", timeout=60)
     for name, status in PROGRAMS.items():
         t.check(f"linux {name}: cause 0, status {status}" in machine.serial, f"{name}: see the serial log")
+
+
+@scenario(cpus=(1, 4), timeout=90)
+def linux_exec(t):
+    """exec with files: tests/linux/personality/programs/exec.c, which runs itself again through a script (the system of linux_files.py)."""
+    program = compile_program(t.folder, t.arch, "exec").read_bytes()
+    archive = t.folder / "root.cpio"
+    archive.write_bytes(cpio.archive({"bin/program": program, "bin/exec": program, "bin/script": b"#! /bin/exec  one two \nhello\n", "bin/data": b"0123456789"},
+                                     mode=cpio.MODE_PROGRAM))
+    build = qemu.ROOT / "build" / t.arch
+    path, said = t.image("--manifest", str(qemu.ROOT / "tests/linux/files/linux_files.toml"), "--file", f"root.cpio={archive}",
+                         "--file", f"personality={build}/personality/linux/linux.bin",
+                         *(part for name in ("init", "tmpfsd", "linux_files") for part in ("--file", f"bin/{name}={build}/boot/{name}")))
+    t.check(path is not None, said)
+    machine = t.boot(image=path, net="none", rng=False)
+    end = machine.expect(r"program: cause (\d+), status (-?\d+)|init: .* crashed.*", timeout=60)
+    t.check(end[1] == "0" and end[2] == "0" and "linux: exec" in machine.serial, f"{end[0]}: see the serial log")

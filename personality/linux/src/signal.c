@@ -272,6 +272,10 @@ static bool deliver(struct linux_thread *thread, const struct linux_siginfo *inf
         return false;
     }
     if (action.handler == LINUX_SIG_DFL) {
+        if ((SYNCHRONOUS & bit) != 0 && info->code > 0) {
+            linux_log(LOG_WARNING, "linux: process %u dies of signal %u, code %d, address %#llx, pc %#llx", process->pid, info->signal, info->code,
+                      (unsigned long long)info->address, (unsigned long long)linux_registers_of(thread->frame)->LINUX_REGISTER_PC);
+        }
         linux_process_exit((int32_t)info->signal);
     }
     end_call(thread, restart, action.flags);
