@@ -17,6 +17,7 @@ const struct role roles[] = {
     {"flood", role_flood},
     {"fork", role_fork},
     {"full", role_full},
+    {"keeper", role_keeper},
     {"upcall", role_upcall},
     {"fpu", role_fpu},
     {"ring_maker", role_ring_maker},
@@ -57,6 +58,7 @@ int main(void)
     fpu_tests();
     endpoint_tests();
     message_tests();
+    transfer_tests();
     ring_tests();
     ring_call_tests();
     device_tests();
