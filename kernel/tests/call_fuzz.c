@@ -143,11 +143,11 @@ struct coroutine {
 };
 static struct coroutine coroutines[CPUS], host_thread;
 static struct coroutine *running = &host_thread;
-static uint32_t points_left, idle_turns;
+unsigned points_left; /* explore/include/stdatomic.h counts it down */
+static uint32_t idle_turns;
 static bool is_ending, is_supervising;
 
-void explore_point(void);
-void explore_wrote(void);
+void point_reached(void);
 void __wrap_arch_cpu_relax(void);
 void __wrap_arch_idle(void);
 
@@ -167,16 +167,14 @@ static void change_to(struct coroutine *to)
 static void next_turn(void) { change_to(&coroutines[(host_cpu->index + 1) % CPUS]); }
 
 /* A byte of the schedule: who goes on, and for how many points. */
-void explore_point(void)
+void point_reached(void)
 {
-    if (running == &host_thread || points_left-- > 0)
+    if (running == &host_thread)
         return;
     uint32_t choice = take_byte(SCHEDULE);
     points_left = (1 + (choice >> 6)) << (choice >> 2 & 15) * 3 / 4;
     change_to(&coroutines[(host_cpu->index + (choice & 3)) % CPUS]);
 }
-
-void explore_wrote(void) {}
 
 void __wrap_arch_cpu_relax(void)
 {

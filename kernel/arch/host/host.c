@@ -253,7 +253,7 @@ bool host_take_interrupts(void)
 {
     uint32_t index = host_cpu->index;
     bool any = false;
-    if (atomic_exchange(&lines[index].ipi, false)) {
+    if (atomic_load(&lines[index].ipi) && atomic_exchange(&lines[index].ipi, false)) {
         irq_ipi();
         any = true;
     }
@@ -262,8 +262,8 @@ bool host_take_interrupts(void)
         irq_timer();
         any = true;
     }
-    uint32_t devices = atomic_exchange(&lines[index].devices, 0);
-    for (uint32_t source = 0; source < HOST_IRQ_COUNT; source++)
+    uint32_t devices = atomic_load(&lines[index].devices) != 0 ? atomic_exchange(&lines[index].devices, 0) : 0;
+    for (uint32_t source = 0; source < HOST_IRQ_COUNT && devices != 0; source++)
         if ((devices >> source & 1) && (atomic_fetch_and(&unmasked, ~(1u << source)) >> source & 1)) {
             irq_device(source);
             any = true;

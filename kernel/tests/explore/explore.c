@@ -595,7 +595,7 @@ static void boot(void)
     quiesce_leave(host_cpu);
 }
 
-static int explore(const struct explore_scenario *scenario, uint32_t preemptions, uint64_t limit)
+static int explore(const struct explore_scenario *scenario, uint32_t preemptions, uint64_t limit, double most_seconds)
 {
     struct state *fresh = map(sizeof(struct state));
     fresh->scenario = scenario;
@@ -614,13 +614,13 @@ static int explore(const struct explore_scenario *scenario, uint32_t preemptions
         check_end();
         if (state->points > state->most_points)
             state->most_points = state->points;
-    } while (advance() && state->schedules < state->limit);
+    } while (advance() && state->schedules < state->limit && (state->schedules % 1024 != 0 || seconds() < most_seconds));
     printf("%s: %lu schedules with up to %u preemptions%s, up to %lu points each, %.1f s\n", scenario->name, state->schedules, preemptions,
            state->planned == 0 ? " (all)" : "", state->most_points, seconds());
     return 0;
 }
 
-/* explore [SCENARIO [PREEMPTIONS [SCHEDULES AT MOST]]]; without a name it prints them. The soak (SOAK in the environment) looks one
+/* explore [SCENARIO [PREEMPTIONS [SCHEDULES AT MOST [SECONDS OF CPU TIME AT MOST]]]]; without a name it prints them. The soak (SOAK in the environment) looks one
  * preemption further. */
 int main(int count, char **arguments)
 {
@@ -628,10 +628,12 @@ int main(int count, char **arguments)
     bool is_soak = soak != nullptr && *soak != 0;
     uint32_t preemptions = count > 2 ? (uint32_t)strtoul(arguments[2], nullptr, 0) : is_soak ? 3 : 2;
     uint64_t limit = count > 3 ? strtoull(arguments[3], nullptr, 0) : UINT64_MAX;
+    double most_seconds = count > 4 ? strtod(arguments[4], nullptr) : 1e18;
     for (uint32_t i = 0; explore_scenarios[i] != nullptr; i++)
         if (count < 2)
             printf("%s\n", explore_scenarios[i]->name);
         else if (strcmp(explore_scenarios[i]->name, arguments[1]) == 0)
-            return explore(explore_scenarios[i], preemptions - (count < 3 && !is_soak && explore_scenarios[i]->is_large), limit);
+            return explore(explore_scenarios[i], preemptions - (count < 3 && !is_soak && explore_scenarios[i]->is_large), limit,
+                           most_seconds);
     return count < 2 ? 0 : 2;
 }
