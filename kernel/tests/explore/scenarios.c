@@ -356,6 +356,24 @@ static void idle_check(void) { EXPECT(explore_threads[0].status[1] == OK); }
 
 static const struct explore_scenario tlb_idle = {"tlb-idle", 2, false, 0, idle_setup, idle_check, nullptr};
 
+/* The CPU that was found idle with the space loaded has been busy with another one, and is idle with that when it is left alone. */
+static void idle_other_setup(void)
+{
+    struct vspace *other_space;
+    struct process *own = explore_process;
+    idle_setup();
+    explore_threads[1].steps[2].deadline = 3 * SECOND;
+    explore_add_touch(&explore_threads[1], SECOND_PAGE);
+    must(vspace_create(untyped_root, &other_space));
+    must(process_create(untyped_root, &cell_root, other_space, explore_handles, "other\0\0\0\0\0\0\0\0\0\0", &explore_process));
+    struct explore_thread *other = explore_add_thread();
+    explore_process = own;
+    add_sleep(other, 2 * SECOND);
+    other->thread->affinity = 2;
+}
+
+static const struct explore_scenario tlb_idle_other = {"tlb-idle-other", 2, false, 1, idle_other_setup, idle_check, nullptr};
+
 /* ---- Epoch reclamation ---- */
 
 static struct {
@@ -509,6 +527,7 @@ const struct explore_scenario *const explore_scenarios[] = {&call_timeout,
                                                             &ring_submit,
                                                             &shootdown,
                                                             &tlb_idle,
+                                                            &tlb_idle_other,
                                                             &reclaim,
                                                             &lookup,
                                                             &revoke,
