@@ -404,7 +404,7 @@ static void replaced(void)
 }
 
 /* The same over many mappings, whose unmapping takes several parts: no access fails, nobody else maps there, a clone has all of it. */
-constexpr uint64_t REPLACED = 80;
+constexpr uint64_t REPLACED = 24;
 
 static void looks(void *context)
 {
@@ -436,7 +436,7 @@ static void replaced_many(void)
         put(shared.memory, i, i);
     thread_start(&thread, looks, &shared);
     uint32_t rounds = 0;
-    for (; (rounds < 3 || atomic_load(&shared.resizes) < 20) && rounds < 100'000; rounds++) {
+    for (; (rounds < 3 || atomic_load(&shared.resizes) < 8) && rounds < 100'000; rounds++) {
         for (uint64_t i = 0; i < REPLACED; i++)
             EXPECT_OK(tess_vspace_map(std_self.vspace, page, 0, STD_PAGE, shared.at + i * STD_PAGE,
                                       MAP_READ | MAP_WRITE | MAP_FIXED | MAP_REPLACE, &at));
