@@ -13,7 +13,7 @@ static long call6(long n, long a, long b, long c, long d, long e, long f)
     __asm__ volatile("syscall" : "+a"(n) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
     return n;
 }
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n and $-16, %rsp\n call main\n ud2\n");
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call main\n ud2\n");
 #elif defined(__aarch64__)
 static long call6(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -22,7 +22,7 @@ static long call6(long n, long a, long b, long c, long d, long e, long f)
     __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
 }
-__asm__(".globl _start\n_start: mov x29, xzr\n bl main\n brk #1\n");
+__asm__(".globl _start\n_start: mov x29, xzr\n mov x0, sp\n bl main\n brk #1\n");
 #else
 static long call6(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -31,7 +31,7 @@ static long call6(long n, long a, long b, long c, long d, long e, long f)
     __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
     return a0;
 }
-__asm__(".globl _start\n_start: call main\n unimp\n");
+__asm__(".globl _start\n_start: mv a0, sp\n call main\n unimp\n");
 #endif
 
 #define CALL(name, a, b, c, d, e, f) call6(LINUX_CALL_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
@@ -492,6 +492,18 @@ static void transfers(void)
     CHECK(memory >= 0);
     EQUAL(write(memory, "m", 1), 1);
     close(memory);
+    long self = open("self", O_RDWR | O_CREAT, 0600), twin;
+    EQUAL(write(self, "twin", 4), 4);
+    char proc[] = "/proc/self/fd/0";
+    proc[14] = (char)('0' + self);
+    twin = open(proc, O_RDONLY, 0);
+    CHECK(twin >= 0);
+    EQUAL(read(twin, buffer, 10), 4);
+    EQUAL(write(twin, buffer, 1), -EBADF);
+    close(self);
+    close(twin);
+    EQUAL(open("/proc/self/fd/999", O_RDONLY, 0), -ENOENT);
+    EQUAL(unlink("self"), 0);
     long null = open("/dev/null", O_RDWR, 0), zero = open("/dev/zero", O_RDWR, 0), full = open("/dev/full", O_RDWR, 0);
     EQUAL(read(null, buffer, 10), 0);
     EQUAL(write(null, buffer, 10), 10);
@@ -552,18 +564,53 @@ static void costs(void)
     unlink("cost");
 }
 
-[[noreturn]] void main(void);
-void main(void)
+/* What exec leaves open: a description with its position, nothing that was to be closed. */
+static void after_exec(void)
 {
-    bytes();
-    descriptors();
-    names();
-    directories();
-    attributes();
-    transfers();
-    say("files: ", count, " checks");
+    EQUAL(read(60, buffer, 10), 3);
+    CHECK(equal(buffer, "456", 3));
+    EQUAL(read(61, buffer, 10), -EBADF);
+    EQUAL(fcntl(60, 1, 0), 0);
+    EQUAL(unlink("kept"), 0);
+    EQUAL(open("/dev/null", O_RDONLY, 0), 3);
+    say("files: after exec ", count, " checks");
     say(", ", failed, " failed\n");
-    costs();
+}
+
+static void run_again(const char *program)
+{
+    const char *arguments[] = {program, "again", nullptr}, *environment[] = {nullptr};
+    long fd = open("kept", O_RDWR | O_CREAT, 0600);
+    EQUAL(write(fd, "123456", 6), 6);
+    EQUAL(seek(fd, 3, 0), 3);
+    EQUAL(CALL(DUP3, fd, 60, 0, 0, 0, 0), 60);
+    EQUAL(CALL(DUP3, fd, 61, O_CLOEXEC, 0, 0, 0), 61);
+    close(fd);
+    EQUAL(CALL(EXECVE, "nothing", arguments, environment, 0, 0, 0), -ENOENT);
+    EQUAL(CALL(EXECVE, "/dev", arguments, environment, 0, 0, 0), -EACCES);
+    EQUAL(CALL(EXECVE, program, arguments, environment, 0, 0, 0), 0);
+}
+
+/* stack: the number of arguments, and the arguments. */
+[[noreturn]] void main(const long *stack);
+void main(const long *stack)
+{
+    if (stack[0] == 2) {
+        after_exec();
+    } else {
+        bytes();
+        descriptors();
+        names();
+        directories();
+        attributes();
+        transfers();
+        say("files: ", count, " checks");
+        say(", ", failed, " failed\n");
+        costs();
+        if (failed == 0) {
+            run_again((const char *)stack[1]);
+        }
+    }
     for (;;) {
         CALL(EXIT_GROUP, failed < 100 ? failed : 100, 0, 0, 0, 0, 0);
     }

@@ -107,7 +107,7 @@ int main(void)
         .files = {{.kind = LINUX_START_LOG}, {.kind = LINUX_START_LOG, .flags = 1}, {.kind = LINUX_START_LOG, .flags = 1}},
     };
     std_handle_delete(root);
-    constexpr char strings[] = "/bin/program\0program";
+    constexpr char strings[] = "/bin/program\0/bin/program";
     must(tess_memory_write(arena, 0, (uint64_t)&start, sizeof(start)), "start record");
     must(tess_memory_write(arena, LINUX_ARENA_STRINGS, (uint64_t)strings, sizeof(strings)), "strings");
     must(tess_thread_start(thread, LINUX_START, LINUX_START_STACK, LINUX_ARENA_BASE, 0, 0), "start");

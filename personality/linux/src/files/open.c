@@ -2,6 +2,7 @@
 #include <tess/invoke.h>
 #include <tess/string.h>
 #include <tess/stub/directory.h>
+#include <tess/util.h>
 
 enum : uint32_t {
     KNOWN_FLAGS = LINUX_O_ACCMODE | LINUX_O_APPEND | LINUX_O_NONBLOCK | LINUX_O_DSYNC | LINUX_O_ASYNC | LINUX_O_DIRECTORY |
@@ -57,6 +58,53 @@ int64_t files_open(const struct place *place, uint32_t flags, uint32_t mode, uin
     return 0;
 }
 
+static bool starts_with(const char *text, const char *prefix, uint64_t *out_size)
+{
+    *out_size = strlen(prefix);
+    return strncmp(text, prefix, *out_size) == 0;
+}
+
+/* A path that names a descriptor of the process: which, or -1. There is no file system behind these names. */
+static int64_t descriptor_named(const char *path)
+{
+    static const char folders[][16] = {"/proc/self/fd/", "/dev/fd/"}, names[][16] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    uint64_t size;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(path, names[i]) == 0) {
+            return i;
+        }
+    }
+    for (uint32_t i = 0; i < ARRAY_LENGTH(folders); i++) {
+        if (!starts_with(path, folders[i], &size) || path[size] == '\0') {
+            continue;
+        }
+        int64_t fd = 0;
+        for (; path[size] >= '0' && path[size] <= '9' && fd < FILES_MAX; size++) {
+            fd = fd * 10 + path[size] - '0';
+        }
+        return path[size] == '\0' ? fd : -1;
+    }
+    return -1;
+}
+
+/* Opens again what the descriptor names; what only a descriptor can name (a pipe) is the same description. */
+static int64_t open_descriptor(uint64_t fd, uint32_t flags)
+{
+    struct linux_file *file, *again;
+    int64_t result = linux_file_get(fd, &file);
+    if (result != 0) {
+        return -LINUX_ENOENT;
+    }
+    struct node *node = node_of(file);
+    if (node == nullptr) {
+        return linux_file_install(file, flags & LINUX_O_CLOEXEC, 0);
+    }
+    struct place place = {.handle = node->handle, .path = nullptr, .size = 0};
+    result = files_open(&place, flags & ~(LINUX_O_CREAT | LINUX_O_EXCL | LINUX_O_NOFOLLOW), 0, OPEN_EMPTY, &again);
+    linux_file_put(file);
+    return result == 0 ? linux_file_install(again, flags & LINUX_O_CLOEXEC, 0) : result;
+}
+
 static int64_t open_at(uint64_t directory, uint64_t path, uint32_t flags, uint32_t mode, uint32_t walk_flags)
 {
     char room[PATH_SIZE];
@@ -65,6 +113,11 @@ static int64_t open_at(uint64_t directory, uint64_t path, uint32_t flags, uint32
     int64_t result = place_get(&place, room, directory, path, false);
     if (result != 0) {
         return result;
+    }
+    int64_t fd = room[0] == '/' ? descriptor_named(room) : -1;
+    if (fd >= 0) {
+        place_put(&place);
+        return open_descriptor((uint64_t)fd, flags);
     }
     result = files_open(&place, flags, mode, walk_flags, &file);
     place_put(&place);

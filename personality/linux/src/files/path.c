@@ -76,6 +76,12 @@ static void fill(uint8_t path[80], const struct place *place)
     memcpy(path, place->path, place->size);
 }
 
+/* Nothing is mounted yet: behind a mount point there is nothing. EXDEV is what a walk that had to stay in a directory left it with. */
+static int64_t walk_error(status_t status, uint32_t flags)
+{
+    return status == ERROR_CROSS_MOUNT && (flags & OPEN_BENEATH) == 0 ? -LINUX_ENOENT : linux_error(status);
+}
+
 int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, handle_t *out_handle, uint32_t *out_inode,
                      uint32_t *out_mode, uint64_t *out_device)
 {
@@ -88,7 +94,7 @@ int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, h
         status = tess_directory_open(place->handle, flags, mode, path, out_inode, &generation, out_mode, out_device, out_handle,
                                      DEADLINE_INFINITE);
         calls_end();
-        return linux_error(status);
+        return walk_error(status, flags);
     }
     handle_t buffer;
     int64_t result = buffer_create(place->path, place->size, 0, &buffer);
@@ -100,7 +106,7 @@ int64_t service_open(const struct place *place, uint32_t flags, uint32_t mode, h
                                       out_device, out_handle, DEADLINE_INFINITE);
     calls_end();
     files_handle_delete(buffer); /* where the call failed before it went */
-    return linux_error(status);
+    return walk_error(status, flags);
 }
 
 int64_t service_stat(const struct place *place, uint32_t flags, uint32_t *out_inode, struct tess_inode_record *out_record)
@@ -112,7 +118,7 @@ int64_t service_stat(const struct place *place, uint32_t flags, uint32_t *out_in
         calls_begin();
         status = tess_directory_stat(place->handle, flags, 0, path, out_inode, (uint8_t *)out_record, DEADLINE_INFINITE);
         calls_end();
-        return linux_error(status);
+        return walk_error(status, flags);
     }
     handle_t buffer;
     int64_t result = buffer_create(place->path, place->size, 0, &buffer);
@@ -124,7 +130,7 @@ int64_t service_stat(const struct place *place, uint32_t flags, uint32_t *out_in
         tess_directory_stat_long(place->handle, flags, (uint32_t)place->size, buffer, out_inode, (uint8_t *)out_record, DEADLINE_INFINITE);
     calls_end();
     files_handle_delete(buffer);
-    return linux_error(status);
+    return walk_error(status, flags);
 }
 
 int64_t service_path(const struct place *place, uint32_t flags, handle_t *out_handle)
