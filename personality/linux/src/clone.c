@@ -89,6 +89,7 @@ static int64_t start_thread(const struct linux_clone *clone)
     }
     thread->tid = linux_posix_thread(thread);
     thread->mask = self->mask;
+    linux_posix_mask(thread, thread->mask);
     thread->affinity = self->affinity;
     memcpy(thread->name, self->name, sizeof(thread->name));
     linux_registers *registers = linux_registers_of(thread->frame);

@@ -1,5 +1,6 @@
 /* prctl, arch_prctl, limits, usage, scheduling: what a process may ask of itself. */
 #include <linux/call.h>
+#include <linux/posix.h>
 #include <linux/registers.h>
 #include <linux/time.h>
 #include <tess/invoke.h>
@@ -15,7 +16,6 @@ constexpr uint64_t NS = 1000'000'000;
 
 enum : uint32_t {
     PR_SET_PDEATHSIG = 1,
-    PR_GET_PDEATHSIG = 2,
     PR_GET_DUMPABLE = 3,
     PR_SET_DUMPABLE = 4,
     PR_SET_NAME = 15,
@@ -61,6 +61,8 @@ int64_t linux_sys_prctl(uint64_t option, uint64_t a1, uint64_t a2, uint64_t a3, 
         process->no_new_privileges = 1;
         return 0;
     case PR_GET_NO_NEW_PRIVS: return a1 != 0 || a2 != 0 || a3 != 0 || a4 != 0 ? -LINUX_EINVAL : process->no_new_privileges;
+    case PR_SET_PDEATHSIG: return a1 > 64 ? -LINUX_EINVAL : linux_posix_option(POSIX_OPTION_PARENT_SIGNAL, a1);
+    case PR_SET_CHILD_SUBREAPER: return linux_posix_option(POSIX_OPTION_SUBREAPER, a1 != 0);
     case PR_GET_TIMERSLACK: return 50000;
     case PR_SET_TIMERSLACK: return 0;
     case PR_GET_THP_DISABLE: return 0;

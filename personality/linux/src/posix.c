@@ -385,3 +385,11 @@ int64_t linux_posix_credentials(uint32_t uid, uint32_t euid, uint32_t suid, uint
     masked_end(masked);
     return id_error(status);
 }
+
+int64_t linux_posix_option(uint32_t option, uint64_t value)
+{
+    struct masked masked = masked_begin();
+    status_t status = posix() == HANDLE_NONE ? OK : tess_posix_set_option(posix(), option, value, DEADLINE_INFINITE);
+    masked_end(masked);
+    return linux_error(status);
+}

@@ -179,6 +179,8 @@ int64_t linux_sys_rt_sigtimedwait(uint64_t set, uint64_t info, uint64_t timeout,
     }
     wanted &= ~UNBLOCKABLE;
     __c11_atomic_store(&thread->wait_set, wanted, __ATOMIC_SEQ_CST);
+    linux_posix_mask(thread, thread->mask & ~wanted); /* those outside shall interrupt it, too */
+    linux_signals_collect(thread);
     bool is_found = linux_signal_dequeue(thread, wanted, &found);
     if (!is_found) {
         status_t status = tess_thread_sleep(thread->handle, deadline);
@@ -186,10 +188,12 @@ int64_t linux_sys_rt_sigtimedwait(uint64_t set, uint64_t info, uint64_t timeout,
         is_found = linux_signal_dequeue(thread, wanted, &found);
         if (!is_found) {
             thread->wait_set = 0;
+            linux_posix_mask(thread, thread->mask);
             return status == ERROR_INTERRUPTED ? -LINUX_EINTR : -LINUX_EAGAIN;
         }
     }
     thread->wait_set = 0;
+    linux_posix_mask(thread, thread->mask);
     uint8_t layout[128];
     linux_siginfo_layout(&found, layout);
     int64_t result = info == 0 ? 0 : linux_copy_to_user(info, layout, sizeof(layout));

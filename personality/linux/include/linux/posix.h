@@ -18,5 +18,6 @@ bool linux_posix_is_pending(struct linux_thread *thread);
 int64_t linux_posix_kill_thread(int32_t pid, int32_t tid, const struct linux_siginfo *info);
 /* setuid and its like: 0 or -LINUX_EPERM. */
 int64_t linux_posix_credentials(uint32_t uid, uint32_t euid, uint32_t suid, uint32_t gid, uint32_t egid, uint32_t sgid);
+int64_t linux_posix_option(uint32_t option, uint64_t value); /* POSIX_OPTION_* */
 /* At the start and in a fork's child: the handle of posixd is no clone's, and the page is mapped. */
 void linux_posix_adopt(void);

@@ -187,6 +187,27 @@ static void groups(void)
     EQUAL(CALL(WAITID, 0, 0, info, 4, 0), -10);
 }
 
+/* Waited for while it is blocked, and by a process that sleeps: the sender must reach it all the same. */
+static void waits_for_signal(void)
+{
+    int status;
+    uint64_t set = 1ull << 11;
+    long info[16] = {};
+    EQUAL(CALL(RT_SIGPROCMASK, 0, &set, 0, 8), 0);
+    long parent = CALL(GETPID), pid = fork();
+    if (pid == 0) {
+        CALL(NANOSLEEP, ((int64_t[2]){0, 20000000}), 0);
+        EQUAL(CALL(KILL, parent, 12), 0);
+        leave(failures);
+    }
+    EQUAL(CALL(RT_SIGTIMEDWAIT, &set, info, ((int64_t[2]){20, 0}), 8), 12);
+    EQUAL(((int *)info)[4], pid);
+    EQUAL(CALL(RT_SIGTIMEDWAIT, &set, info, ((int64_t[2]){0, 0}), 8), -11);
+    EQUAL(CALL(RT_SIGPROCMASK, 1, &set, 0, 8), 0);
+    EQUAL(CALL(WAIT4, pid, &status, 0, 0), pid);
+    EQUAL(status, 0);
+}
+
 /* vfork: the parent goes on when the child has ended. */
 static void waits_for_child(volatile unsigned *shared)
 {
@@ -211,6 +232,7 @@ int program(int argc, char **argv, char **envp)
     signals(shared);
     groups();
     waits_for_child(shared);
+    waits_for_signal();
     print("processes\n");
     return 4;
 }
