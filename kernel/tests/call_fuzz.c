@@ -280,11 +280,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         after[i] = hash_u64(hash + i);
     surplus_left = hash % 4 == 0 ? SURPLUS_LONG : SURPLUS;
     is_ending = false;
-    points_left = idle_turns = 0;
+    idle_turns = 0;
     host_cpu = cpus[0];
     quiesce_enter(host_cpu);
     programs_begin();
     quiesce_leave(host_cpu);
+    points_left = 0; /* the points up to here were nobody's */
     change_to(&coroutines[0]);
     bool is_told = calls_total / 1'000'000 != (calls_total + programs_calls) / 1'000'000;
     calls_total += programs_calls;
