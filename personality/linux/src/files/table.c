@@ -7,6 +7,7 @@
 #include <tess/stub/directory.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/vspace.h>
+#include <tess/util.h>
 
 static bool is_marked(const struct linux_file_table *table, uint32_t fd) { return (table->marks[fd / 8] >> fd % 8 & 1) != 0; }
 
@@ -401,6 +402,20 @@ int64_t linux_files_fork(void)
     return 0;
 }
 
+/* Other threads, and the references of their calls, are not there any more: after fork in the child, and after exec. */
+static void count_again(struct linux_file_table *table)
+{
+    struct linux_file *others[] = {table->root, table->working_directory};
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < table->top + ARRAY_LENGTH(others); i++) {
+            struct linux_file *file = i < table->top ? table->files[i] : others[i - table->top];
+            if (file != nullptr) {
+                file->references = round == 0 ? 0 : file->references + 1;
+            }
+        }
+    }
+}
+
 static void run_forked(struct linux_file *file)
 {
     if (file->operations->forked != nullptr) {
@@ -412,6 +427,7 @@ void linux_files_forked(bool is_child)
 {
     struct linux_file_table *table = files_table();
     if (is_child) {
+        count_again(table);
         for_each(table, run_forked);
     }
     linux_unlock(&table->lock);
@@ -437,6 +453,10 @@ int64_t linux_files_map_into(handle_t vspace)
 void linux_files_exec(void)
 {
     struct linux_file_table *table = files_table();
+    /* A thread that exec ended may have held them. */
+    table->lock = (struct linux_lock){};
+    table->memory_lock = (struct linux_lock){};
+    count_again(table);
     for (uint32_t fd = 0; fd < table->top; fd++) {
         if (is_marked(table, fd)) {
             mark(table, fd, false);
