@@ -11,6 +11,7 @@
 
 struct linux_file;
 struct linux_process;
+struct linux_poll_wait; /* queue.h */
 
 /* fcntl.h: the same on the three architectures but for the four that say so. */
 enum : uint32_t {
@@ -72,9 +73,9 @@ struct linux_file_operations {
     int64_t (*sync)(struct linux_file *file);                                                  /* else EINVAL */
     int64_t (*directory)(struct linux_file *file, uint64_t buffer, uint64_t size);             /* getdents64; else ENOTDIR */
     int64_t (*memory)(struct linux_file *file, uint64_t offset, struct linux_file_memory *out); /* mmap, exec; else ENODEV */
-    /* POLL* bits that hold now. out_event, if not nullptr: an event and mask that are signalled when that may have changed (asked for before
-     * the bits are looked at, so nothing is missed); HANDLE_NONE for a file that is always ready. */
-    uint32_t (*poll)(struct linux_file *file, uint32_t wanted, handle_t *out_event, uint64_t *out_mask); /* else IN | OUT */
+    /* POLL* bits that hold now, of `wanted` or POLLERR, POLLHUP. wait, if not nullptr: gets the words (queue.h) that change when that may have changed,
+     * taken before the bits are looked at, so that nothing is missed. */
+    uint32_t (*poll)(struct linux_file *file, uint32_t wanted, struct linux_poll_wait *wait); /* else always ready */
     int64_t (*set_flags)(struct linux_file *file, uint32_t flags); /* fcntl(F_SETFL): else only the record's */
     /* fork made a copy of this process, and this runs in the copy (its handles are there already): else nothing. */
     void (*forked)(struct linux_file *file);

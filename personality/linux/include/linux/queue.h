@@ -20,3 +20,30 @@ struct linux_poll_wait {
         uint32_t value;
     } words[LINUX_POLL_WORDS];
 };
+static inline void linux_poll_add(struct linux_poll_wait *wait, _Atomic uint32_t *word, uint32_t value)
+{
+    if (wait != nullptr && wait->count < LINUX_POLL_WORDS) {
+        wait->words[wait->count].word = word;
+        wait->words[wait->count++].value = value;
+    }
+}
+
+/* The same bits on the three architectures (poll.h). */
+enum : uint32_t {
+    LINUX_POLLIN = 1,
+    LINUX_POLLPRI = 2,
+    LINUX_POLLOUT = 4,
+    LINUX_POLLERR = 8,
+    LINUX_POLLHUP = 16,
+    LINUX_POLLNVAL = 32,
+    LINUX_POLLRDNORM = 64,
+    LINUX_POLLWRNORM = 256,
+    LINUX_POLLRDHUP = 0x2000,
+};
+
+/* Sleeping on a word until it has another value, and waking who does. 0, -LINUX_ERESTARTSYS, -LINUX_ETIMEDOUT. */
+[[nodiscard]] int64_t linux_word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t deadline);
+void linux_word_wake(_Atomic uint32_t *word);
+
+/* Two descriptors, written to `fds` of the program; takes over both references. */
+[[nodiscard]] int64_t linux_file_install_two(struct linux_file *first, struct linux_file *second, uint32_t flags, uint64_t fds);

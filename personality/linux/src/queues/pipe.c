@@ -25,22 +25,6 @@ struct pipe_file {
 static struct pipe_file *pipe_of(struct linux_file *file) { return (struct pipe_file *)file; }
 static bool is_nonblocking(struct linux_file *file) { return (*file->flags & LINUX_O_NONBLOCK) != 0; }
 
-/* 0: the word has changed, or may have; look again. */
-static int64_t sleep_on(_Atomic uint32_t *word, uint32_t value)
-{
-    status_t status = tess_vspace_futex_wait(linux_process()->vspace, (uint64_t)word, value, UINT32_MAX, DEADLINE_INFINITE);
-    return status == OK || status == ERROR_WOULD_BLOCK ? 0 : linux_error(status);
-}
-
-static void wake(_Atomic uint32_t *word)
-{
-    uint32_t woken;
-    do {
-        if (tess_vspace_futex_wake(linux_process()->vspace, (uint64_t)word, FUTEX_BATCH, UINT32_MAX, &woken) != OK)
-            return;
-    } while (woken == FUTEX_BATCH);
-}
-
 /* ---- Reading ---- */
 
 /* What there is now: bytes, 0 at the end, -EAGAIN. */
@@ -73,10 +57,10 @@ static int64_t pipe_read(struct linux_file *file, uint64_t buffer, uint64_t size
         uint32_t value;
         int64_t result = read_now(&pipe->queue, buffer, size);
         if (result > 0 && pipe_queue_should_wake_writers(&pipe->queue))
-            wake(&pipe->queue.header->writable);
+            linux_word_wake(&pipe->queue.header->writable);
         if (result != -LINUX_EAGAIN || is_nonblocking(file))
             return result;
-        result = pipe_queue_prepare_read_wait(&pipe->queue, &value) ? sleep_on(&pipe->queue.header->readable, value) : 0;
+        result = pipe_queue_prepare_read_wait(&pipe->queue, &value) ? linux_word_sleep(&pipe->queue.header->readable, value, DEADLINE_INFINITE) : 0;
         if (result != 0)
             return result;
     }
@@ -115,7 +99,7 @@ static int64_t write_locked(const struct pipe_queue *queue, uint64_t buffer, uin
         return copied;
     pipe_queue_publish(queue, &write, write.size);
     if (pipe_queue_should_wake_readers(queue))
-        wake(&queue->header->readable);
+        linux_word_wake(&queue->header->readable);
     return write.size;
 }
 
@@ -145,7 +129,7 @@ static int64_t pipe_write(struct linux_file *file, uint64_t buffer, uint64_t siz
             return broken_pipe(done);
         if (result == -LINUX_EAGAIN && !is_nonblocking(file)) {
             uint32_t room = (uint32_t)min_u64(size - (uint64_t)done, PIPE_QUEUE_ATOMIC);
-            result = pipe_queue_prepare_write_wait(&pipe->queue, room, &value) ? sleep_on(&pipe->queue.header->writable, value) : 0;
+            result = pipe_queue_prepare_write_wait(&pipe->queue, room, &value) ? linux_word_sleep(&pipe->queue.header->writable, value, DEADLINE_INFINITE) : 0;
         }
         if (result < 0)
             return done > 0 ? done : result;
@@ -204,10 +188,31 @@ static int64_t pipe_map_into(struct linux_file *file, handle_t vspace)
                                        MAP_READ | MAP_WRITE | MAP_FIXED | MAP_INHERIT_SHARE, &at));
 }
 
+static uint32_t poll_reader(struct linux_file *file, uint32_t wanted, struct linux_poll_wait *wait)
+{
+    const struct pipe_queue *queue = &pipe_of(file)->queue;
+    uint32_t value;
+    bool has_something = !pipe_queue_prepare_read_wait(queue, &value);
+    linux_poll_add(wait, &queue->header->readable, value);
+    uint32_t ends = pipe_queue_ends(queue);
+    return (has_something && pipe_queue_readable(queue) > 0 ? wanted & (LINUX_POLLIN | LINUX_POLLRDNORM) : 0) |
+           ((ends & PIPE_QUEUE_NO_WRITERS) != 0 ? LINUX_POLLHUP : 0);
+}
+
+static uint32_t poll_writer(struct linux_file *file, uint32_t wanted, struct linux_poll_wait *wait)
+{
+    const struct pipe_queue *queue = &pipe_of(file)->queue;
+    uint32_t value;
+    bool has_room = !pipe_queue_prepare_write_wait(queue, PIPE_QUEUE_ATOMIC, &value);
+    linux_poll_add(wait, &queue->header->writable, value);
+    return (has_room ? wanted & (LINUX_POLLOUT | LINUX_POLLWRNORM) : 0) |
+           ((pipe_queue_ends(queue) & PIPE_QUEUE_NO_READERS) != 0 ? LINUX_POLLERR : 0);
+}
+
 static const struct linux_file_operations read_operations = {
-    .read = pipe_read, .ioctl = pipe_ioctl, .stat = pipe_stat, .map_into = pipe_map_into, .close = pipe_close};
+    .read = pipe_read, .poll = poll_reader, .ioctl = pipe_ioctl, .stat = pipe_stat, .map_into = pipe_map_into, .close = pipe_close};
 static const struct linux_file_operations write_operations = {
-    .write = pipe_write, .ioctl = pipe_ioctl, .stat = pipe_stat, .map_into = pipe_map_into, .close = pipe_close};
+    .write = pipe_write, .poll = poll_writer, .ioctl = pipe_ioctl, .stat = pipe_stat, .map_into = pipe_map_into, .close = pipe_close};
 
 int64_t linux_pipe_open(handle_t memory, handle_t end, uint32_t flags, struct linux_file **out_file)
 {
@@ -241,3 +246,36 @@ int64_t linux_queue_start(const struct linux_start_file *start, struct linux_fil
     handle_t end = start->handles[1] != HANDLE_NONE ? start->handles[1] : start->handles[2];
     return linux_pipe_open(start->handles[0], end, start->flags, out_file);
 }
+
+int64_t linux_sys_pipe2(uint64_t fds, uint64_t flags)
+{
+    const struct linux_process *process = linux_process();
+    struct linux_file *reader, *writer;
+    handle_t memory, again = HANDLE_NONE, read_end, write_end;
+    if (((uint32_t)flags & ~(LINUX_O_CLOEXEC | LINUX_O_NONBLOCK)) != 0)
+        return -LINUX_EINVAL;
+    if (process->posix == HANDLE_NONE)
+        return -LINUX_ENOSYS;
+    status_t status = tess_posix_pipe(process->posix, PIPE_QUEUE_BYTES_DEFAULT, &memory, &read_end, &write_end, DEADLINE_INFINITE);
+    if (status != OK)
+        return status == ERROR_NO_SPACE ? -LINUX_ENFILE : linux_error(status);
+    int64_t result = linux_error(tess_cspace_copy(process->cspace, memory, RIGHTS_ALL, &again));
+    if (result != 0) {
+        drop_handles(memory, read_end);
+        drop_handles(HANDLE_NONE, write_end);
+        return result;
+    }
+    result = linux_pipe_open(memory, read_end, LINUX_O_RDONLY | ((uint32_t)flags & LINUX_O_NONBLOCK), &reader);
+    if (result != 0) {
+        drop_handles(again, write_end);
+        return result;
+    }
+    result = linux_pipe_open(again, write_end, LINUX_O_WRONLY | ((uint32_t)flags & LINUX_O_NONBLOCK), &writer);
+    if (result != 0) {
+        linux_file_put(reader);
+        return result;
+    }
+    return linux_file_install_two(reader, writer, (uint32_t)flags & LINUX_O_CLOEXEC, fds);
+}
+
+int64_t linux_sys_pipe(uint64_t fds) { return linux_sys_pipe2(fds, 0); }
