@@ -12,7 +12,7 @@ PYTHON := python3 -B
 
 ## make run      build and boot; the page is at http://localhost:8080/
 ##                 ARCH=x86_64|aarch64|riscv64  CPUS=1..8  MEM=128M  HTTP_PORT=8080  HEADLESS=1  ICOUNT=1  NET=user|none
-##                 EXEC=program ARGS="..." INPUT=file: a Linux program of this ARCH instead; its output and exit status, nothing else
+##                 EXEC=program ARGS="..." INPUT=file ROOTFS=dir|tar: a Linux program of this ARCH instead; its output and exit status, nothing else
 ifeq ($(EXEC),)
 run:
 	$(BOOT)

@@ -9,6 +9,7 @@
 #include <std/program.h>
 #include <tess/serve/posix.h>
 #include <tess/stub/clock.h>
+#include <tess/stub/directory.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/machine.h>
 #include <tess/stub/memory.h>
@@ -81,7 +82,7 @@ static status_t read_run(void)
 /* ---- Its process ---- */
 
 struct birth {
-    handle_t vspace, cspace, process, thread, arena, image, signals, posix;
+    handle_t vspace, cspace, process, thread, arena, image, signals, posix, root, inodes;
     struct stdio_pipe in, out;
 };
 
@@ -138,6 +139,21 @@ static status_t make_posix(struct birth *birth)
     return status;
 }
 
+/* The root directory of user 0, and the inode table. */
+static status_t make_files(struct birth *birth)
+{
+    handle_t admin = std_handle_needed("root"), first;
+    uint8_t path[80] = "/", groups[40] = {};
+    uint32_t inode, generation, mode, count;
+    uint64_t device;
+    status_t status = tess_directory_open(admin, OPEN_READ, 0, path, &inode, &generation, &mode, &device, &first, DEADLINE_INFINITE);
+    if (status == OK) {
+        status = tess_directory_identify(admin, 0, 0, 0, groups, first, &birth->root, DEADLINE_INFINITE);
+        std_handle_delete(first);
+    }
+    return status == OK ? tess_directory_table(admin, &count, &birth->inodes, DEADLINE_INFINITE) : status;
+}
+
 static status_t make_pipes(struct birth *birth)
 {
     status_t status = pipe_create(PIPE_QUEUE_BYTES_DEFAULT, &birth->in.memory, &birth->in.reader, &birth->in.writer);
@@ -187,7 +203,10 @@ static status_t give_all(struct birth *birth, struct linux_start *start)
         {clock, OWN, &start->clock},
         {birth->signals, MEMORY_RIGHT_READ | MEMORY_RIGHT_WRITE | RIGHT_COPY | RIGHT_INSPECT, &start->signal_page},
         {birth->posix, RIGHTS_ALL, &start->posix},
-        {std_handle("program"), OWN, &start->program},
+        {birth->root, RIGHTS_ALL, &start->root},
+        {birth->root, RIGHTS_ALL, &start->working_directory},
+        {birth->inodes, RIGHTS_ALL, &start->inodes},
+        {header.program_size > 0 ? std_handle("program") : HANDLE_NONE, OWN, &start->program},
     };
     status_t status = OK;
     for (uint32_t i = 0; i < ARRAY_LENGTH(all) && status == OK; i++)
@@ -232,6 +251,7 @@ static status_t write_start(struct birth *birth)
                                   .parent = first_process->parent->pid,
                                   .group = first_process->group,
                                   .session = first_process->session,
+                                  .cpu_count = header.cpu_count,
                                   .hostname = "tessera"};
     for (uint32_t i = 0; i < ARRAY_LENGTH(start->seed); i++)
         start->seed[i] = next_random(&seed);
@@ -245,7 +265,7 @@ static status_t write_start(struct birth *birth)
 static void drop(struct birth *birth)
 {
     const handle_t handles[] = {birth->vspace,  birth->cspace, birth->thread,    birth->arena,
-                                birth->signals, birth->posix,  birth->in.reader, birth->out.writer};
+                                birth->signals, birth->posix, birth->root, birth->inodes,  birth->in.reader, birth->out.writer};
     for (uint32_t i = 0; i < ARRAY_LENGTH(handles); i++)
         std_handle_delete(handles[i]);
 }
@@ -258,7 +278,7 @@ status_t first_start(void)
     } steps[] = {{"address space", make_space},
                  {"process", make_process},
                  {"id", make_posix},
-                 {"standard files", make_pipes},
+                 {"standard files", make_pipes}, {"files", make_files},
                  {"start page", write_start}};
     static struct birth birth;
     status_t status = read_run();

@@ -7,10 +7,11 @@
 constexpr uint32_t RUN_MAGIC = 0x4E55524C; /* "LRUN" */
 struct run_header {
     uint32_t magic, version;
-    uint32_t argument_count, environment_count;
-    uint64_t program_size, input_size, strings_size;
+    uint32_t argument_count, environment_count, cpu_count, reserved;
+    uint64_t program_size; /* 0: the path is opened in the root file system */
+    uint64_t input_size, strings_size;
 };
-static_assert(sizeof(struct run_header) == 40);
+static_assert(sizeof(struct run_header) == 48);
 
 /* ---- stdio.c: two threads ---- */
 struct stdio_pipe {
