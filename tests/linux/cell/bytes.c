@@ -1,5 +1,5 @@
 /* Copies standard input to standard output, then writes every byte value many times, and ends by the signal that it is given as an argument. */
-#include "program.h"
+#include "../personality/programs/program.h"
 
 static char bytes[5000];
 

@@ -1,5 +1,5 @@
 /* Pipes between processes, readiness, eventfd. Run on Linux first: what it prints must be the same. */
-#include "program.h"
+#include "../personality/programs/program.h"
 
 enum { EAGAIN = 11, EPIPE = 32, EBADF = 9, EFAULT = 14, EINVAL = 22, NONBLOCK = 04000, IN = 1, OUT = 4, ERR = 8, HUP = 16, NVAL = 32 };
 struct entry {
@@ -35,7 +35,6 @@ static void alone(void)
     EQUAL(poll_one(ends[1], OUT, 0), OUT);
     EQUAL(CALL(WRITE, ends[0], bytes, 1), -EBADF);
     EQUAL(CALL(READ, ends[1], bytes, 1), -EBADF);
-    EQUAL(CALL(WRITE, ends[1], 8, 1), -EFAULT);
     EQUAL(CALL(WRITE, ends[1], bytes, sizeof(bytes)), 65536);
     EQUAL(CALL(WRITE, ends[1], bytes, 1), -EAGAIN);
     EQUAL(poll_one(ends[1], OUT, 20), 0);
@@ -49,6 +48,10 @@ static void alone(void)
     EQUAL(CALL(READ, ends[0], bytes, 1), 0);
     EQUAL(CALL(CLOSE, ends[0]), 0);
     EQUAL(poll_one(ends[0], IN, 0), NVAL);
+    EQUAL(CALL(PIPE2, ends, 0), 0);
+    EQUAL(CALL(WRITE, ends[1], 8, 1), -EFAULT); /* last: on Linux 6.1 it costs the pipe a page */
+    EQUAL(CALL(CLOSE, ends[0]), 0);
+    EQUAL(CALL(CLOSE, ends[1]), 0);
     print("alone\n");
 }
 
