@@ -13,8 +13,8 @@ int64_t linux_call_missing(void)
         uint64_t bit = 1ull << number % 64;
         if ((__atomic_fetch_or(&process->missing_calls[number / 64], bit, __ATOMIC_RELAXED) & bit) == 0) {
             const char *name = linux_call_names[number];
-            linux_log(LOG_WARNING, "linux: call %llu (%s) is missing, process %u", (unsigned long long)number, name != nullptr ? name : "unknown",
-                      process->pid);
+            linux_log(LOG_WARNING, "linux: call %llu (%s) is missing, process %u", (unsigned long long)number,
+                      name != nullptr ? name : "unknown", process->pid);
         }
     }
     return -LINUX_ENOSYS;

@@ -221,7 +221,8 @@ int64_t linux_sys_clock_nanosleep(uint64_t clock, uint64_t flags, uint64_t reque
     int32_t kind = (int32_t)clock;
     if (!clock_ns(kind, &now) || kind == CLOCK_THREAD_CPUTIME || kind == CLOCK_MONOTONIC_RAW || kind == CLOCK_REALTIME_COARSE ||
         kind == CLOCK_MONOTONIC_COARSE) {
-        return kind == CLOCK_MONOTONIC_RAW || kind == CLOCK_REALTIME_COARSE || kind == CLOCK_MONOTONIC_COARSE ? -LINUX_EOPNOTSUPP : -LINUX_EINVAL;
+        return kind == CLOCK_MONOTONIC_RAW || kind == CLOCK_REALTIME_COARSE || kind == CLOCK_MONOTONIC_COARSE ? -LINUX_EOPNOTSUPP
+                                                                                                              : -LINUX_EINVAL;
     }
     if (kind == CLOCK_PROCESS_CPUTIME) {
         return -LINUX_EOPNOTSUPP;

@@ -125,9 +125,9 @@ static int64_t clone_any(const struct linux_clone *clone)
         clone->exit_signal > LINUX_SIGNALS) {
         return -LINUX_EINVAL;
     }
-    constexpr uint64_t known = LINUX_CLONE_VM | LINUX_CLONE_FS | LINUX_CLONE_FILES | LINUX_CLONE_SIGHAND | LINUX_CLONE_VFORK | LINUX_CLONE_THREAD |
-                               LINUX_CLONE_SYSVSEM | LINUX_CLONE_SETTLS | LINUX_CLONE_PARENT_SETTID | LINUX_CLONE_CHILD_CLEARTID |
-                               LINUX_CLONE_DETACHED | LINUX_CLONE_CHILD_SETTID | LINUX_CLONE_CLEAR_SIGHAND;
+    constexpr uint64_t known = LINUX_CLONE_VM | LINUX_CLONE_FS | LINUX_CLONE_FILES | LINUX_CLONE_SIGHAND | LINUX_CLONE_VFORK |
+                               LINUX_CLONE_THREAD | LINUX_CLONE_SYSVSEM | LINUX_CLONE_SETTLS | LINUX_CLONE_PARENT_SETTID |
+                               LINUX_CLONE_CHILD_CLEARTID | LINUX_CLONE_DETACHED | LINUX_CLONE_CHILD_SETTID | LINUX_CLONE_CLEAR_SIGHAND;
     if ((flags & ~known) != 0) {
         return (flags & (LINUX_CLONE_PIDFD | LINUX_CLONE_PARENT)) != 0 ? -LINUX_EINVAL : -LINUX_EPERM; /* namespaces */
     }
@@ -161,7 +161,8 @@ int64_t linux_sys_clone3(uint64_t arguments, uint64_t size)
     if (linux_copy_from_user(&request, arguments, min_u64(size, sizeof(request))) != 0) {
         return -LINUX_EFAULT;
     }
-    if (request.set_tid_size != 0 || (request.stack == 0) != (request.stack_size == 0) || (request.flags & 0xFF) != 0 || request.exit_signal > 64) {
+    if (request.set_tid_size != 0 || (request.stack == 0) != (request.stack_size == 0) || (request.flags & 0xFF) != 0 ||
+        request.exit_signal > 64) {
         return -LINUX_EINVAL;
     }
     const struct linux_clone clone = {.flags = request.flags,

@@ -131,8 +131,14 @@ int64_t linux_sys_prlimit64(uint64_t pid, uint64_t resource, uint64_t limit, uin
     return result == 0 && old_limit != 0 ? linux_copy_to_user(old_limit, &old, sizeof(old)) : result;
 }
 
-int64_t linux_sys_getrlimit(uint64_t resource, uint64_t limit) { return limit == 0 ? -LINUX_EFAULT : linux_sys_prlimit64(0, resource, 0, limit); }
-int64_t linux_sys_setrlimit(uint64_t resource, uint64_t limit) { return limit == 0 ? -LINUX_EFAULT : linux_sys_prlimit64(0, resource, limit, 0); }
+int64_t linux_sys_getrlimit(uint64_t resource, uint64_t limit)
+{
+    return limit == 0 ? -LINUX_EFAULT : linux_sys_prlimit64(0, resource, 0, limit);
+}
+int64_t linux_sys_setrlimit(uint64_t resource, uint64_t limit)
+{
+    return limit == 0 ? -LINUX_EFAULT : linux_sys_prlimit64(0, resource, limit, 0);
+}
 
 /* ---- Usage ---- */
 
@@ -304,7 +310,8 @@ int64_t linux_sys_setpriority(uint64_t which, uint64_t who, uint64_t value)
     for (int32_t i = 0; i < (nice < 0 ? -nice : nice); i++) {
         weight = nice < 0 ? weight * 5 / 4 : weight * 4 / 5;
     }
-    status_t status = tess_thread_set_sched(linux_self()->handle, SCHED_FAIR, (uint32_t)min_u64(max_u64(weight, 1), 65536), SCHED_LATENCY_NORMAL);
+    status_t status =
+        tess_thread_set_sched(linux_self()->handle, SCHED_FAIR, (uint32_t)min_u64(max_u64(weight, 1), 65536), SCHED_LATENCY_NORMAL);
     (void)status; /* within its range */
     process->nice = nice;
     return 0;

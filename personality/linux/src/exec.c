@@ -32,7 +32,8 @@ struct exec {
     uint32_t argument_count, environment_count;
     handle_t old_vspace;
     char name[16];
-    uint64_t path_at, text_at, end; /* in text: the path and the first argument lie before text_at, downwards, so that #! can put more there */
+    uint64_t path_at, text_at,
+        end; /* in text: the path and the first argument lie before text_at, downwards, so that #! can put more there */
     char text[LINUX_STRINGS_MAX];
 };
 constexpr uint64_t TEXT_START = 64 << 10; /* room for the path, and what #! puts in front */
@@ -86,7 +87,8 @@ static bool put_before(struct exec *exec, const char *text)
 static int64_t read_script(struct exec *exec, const char *path, char line[LINE_MAX + 1], char **out_interpreter)
 {
     memset(line, 0, LINE_MAX + 1);
-    int64_t result = linux_error(tess_memory_read(exec->program.memory, exec->program.offset, (uint64_t)line, min_u64(LINE_MAX, exec->program.size)));
+    int64_t result =
+        linux_error(tess_memory_read(exec->program.memory, exec->program.offset, (uint64_t)line, min_u64(LINE_MAX, exec->program.size)));
     if (result != 0 || line[0] != '#' || line[1] != '!') {
         return result != 0 ? result : 1;
     }
@@ -221,8 +223,8 @@ static int64_t go(struct exec *exec)
     }
     exec->old_vspace = process->vspace;
     process->exec = exec;
-    status_t status = tess_process_exec(process->process, vspace, (uint64_t)linux_exec_entry, (uint64_t)block + LINUX_THREAD_BLOCK, (uint64_t)thread,
-                                        vspace, 0, process->arena, linux_arena_offset(block), DEADLINE_INFINITE);
+    status_t status = tess_process_exec(process->process, vspace, (uint64_t)linux_exec_entry, (uint64_t)block + LINUX_THREAD_BLOCK,
+                                        (uint64_t)thread, vspace, 0, process->arena, linux_arena_offset(block), DEADLINE_INFINITE);
     drop(vspace);
     return status == ERROR_NO_MEMORY ? -LINUX_ENOMEM : linux_error(status);
 }
@@ -321,7 +323,8 @@ void linux_exec_start(uint64_t thread_address, uint64_t vspace)
     linux_signal_set_mask(thread, thread->mask);
     linux_signal_tell_actions(process);
     linux_files_exec();
-    const struct linux_program_strings strings = {exec->text + exec->text_at, exec->end - exec->text_at, exec->argument_count, exec->environment_count};
+    const struct linux_program_strings strings = {exec->text + exec->text_at, exec->end - exec->text_at, exec->argument_count,
+                                                  exec->environment_count};
     int64_t result = linux_load(&exec->program, &strings);
     if (result != 0) {
         linux_log(LOG_ERROR, "linux: cannot load %s: error %d", strings.text, (int)-result);

@@ -143,7 +143,9 @@ int64_t linux_fork(const struct linux_clone *clone)
         }
         unlock_all(process);
         linux_files_forked(false);
-        result = status == ERROR_NO_MEMORY || status == ERROR_NO_HANDLES ? -LINUX_ENOMEM : status == ERROR_CELL_LIMIT ? -LINUX_EAGAIN : linux_error(status);
+        result = status == ERROR_NO_MEMORY || status == ERROR_NO_HANDLES ? -LINUX_ENOMEM
+                 : status == ERROR_CELL_LIMIT                            ? -LINUX_EAGAIN
+                                                                         : linux_error(status);
     }
     if (result == 0) {
         result = tell_parent(clone, &birth);

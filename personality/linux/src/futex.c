@@ -30,7 +30,8 @@ static int64_t wait_until(uint64_t address, uint32_t expected, uint32_t bits, ui
 /* Ended by a signal without a handler, it goes on to the same time. */
 static int64_t restart(struct linux_thread *thread)
 {
-    int64_t result = wait_until(thread->restart_words[0], (uint32_t)thread->restart_words[1], (uint32_t)thread->restart_words[2], thread->restart_deadline);
+    int64_t result = wait_until(thread->restart_words[0], (uint32_t)thread->restart_words[1], (uint32_t)thread->restart_words[2],
+                                thread->restart_deadline);
     return result == -LINUX_ERESTARTSYS ? -LINUX_ERESTART_RESTARTBLOCK : result;
 }
 
@@ -85,7 +86,8 @@ static int64_t requeue(uint64_t from, uint64_t to, uint64_t expected, uint32_t c
     }
     for (;;) {
         uint32_t now_woken, now_moved;
-        uint32_t part_wake = (uint32_t)min_u64(count_wake - woken, FUTEX_BATCH), part = (uint32_t)min_u64(count_requeue - moved, FUTEX_BATCH);
+        uint32_t part_wake = (uint32_t)min_u64(count_wake - woken, FUTEX_BATCH),
+                 part = (uint32_t)min_u64(count_requeue - moved, FUTEX_BATCH);
         status_t status = tess_vspace_futex_requeue(linux_process()->vspace, from, expected, to, part_wake, part, &now_woken, &now_moved);
         if (status != OK) {
             return linux_error(status);
@@ -113,7 +115,11 @@ static int64_t wake_op(uint64_t address, uint64_t address2, uint32_t count, uint
         return -LINUX_EFAULT;
     }
     for (;; old = found) {
-        next = kind == 0 ? argument : kind == 1 ? old + argument : kind == 2 ? old | argument : kind == 3 ? old & ~argument : old ^ argument;
+        next = kind == 0   ? argument
+               : kind == 1 ? old + argument
+               : kind == 2 ? old | argument
+               : kind == 3 ? old & ~argument
+                           : old ^ argument;
         found = old;
         if (linux_exchange_user_u32(address2, &found, next) != 0) {
             return -LINUX_EFAULT;
@@ -123,7 +129,12 @@ static int64_t wake_op(uint64_t address, uint64_t address2, uint32_t count, uint
         }
     }
     int32_t a = (int32_t)old, b = (int32_t)against;
-    bool holds = comparison == 0 ? a == b : comparison == 1 ? a != b : comparison == 2 ? a < b : comparison == 3 ? a <= b : comparison == 4 ? a > b : a >= b;
+    bool holds = comparison == 0   ? a == b
+                 : comparison == 1 ? a != b
+                 : comparison == 2 ? a < b
+                 : comparison == 3 ? a <= b
+                 : comparison == 4 ? a > b
+                                   : a >= b;
     int64_t result = wake(address, count, UINT32_MAX);
     if (result >= 0 && holds) {
         int64_t second = wake(address2, count2, UINT32_MAX);

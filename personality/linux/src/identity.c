@@ -21,7 +21,10 @@ struct identity {
 };
 
 static bool is_privileged(void) { return linux_process()->euid == 0; }
-static bool is_one_of(uint32_t id, const struct identity *now) { return id == SAME || id == now->real || id == now->effective || id == now->saved; }
+static bool is_one_of(uint32_t id, const struct identity *now)
+{
+    return id == SAME || id == now->real || id == now->effective || id == now->saved;
+}
 
 static struct identity users(void)
 {
@@ -65,7 +68,8 @@ static int64_t change(bool is_user, struct identity now, uint32_t real, uint32_t
 static int64_t change_one(bool is_user, uint64_t id)
 {
     uint32_t to = (uint32_t)id;
-    return to == SAME ? -LINUX_EINVAL : change(is_user, is_user ? users() : groups(), is_privileged() ? to : SAME, to, is_privileged() ? to : SAME);
+    return to == SAME ? -LINUX_EINVAL
+                      : change(is_user, is_user ? users() : groups(), is_privileged() ? to : SAME, to, is_privileged() ? to : SAME);
 }
 
 static int64_t change_two(bool is_user, uint32_t real, uint32_t effective)

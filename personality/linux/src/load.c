@@ -4,16 +4,16 @@
  * empty below the native range, and has nobody's authority but that process's: what a hostile file could do here the program could do as well.
  * Sizes and offsets are checked all the same, so that a damaged file is an error and not a crash. Interpreters and #! are in exec.c.
  */
-#include <linux/file.h>
 #include <linux/errno.h>
+#include <linux/file.h>
 #include <linux/load.h>
 #include <linux/memory.h>
 #include <linux/process.h>
 #include <linux/registers.h>
 #include <linux/user.h>
 #include <stdckdint.h>
-#include <tess/string.h>
 #include <tess/invoke.h>
+#include <tess/string.h>
 #include <tess/stub/cspace.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/untyped.h>
@@ -276,7 +276,8 @@ static uint64_t strings_size(const struct linux_program_strings *strings, uint64
     return (uint64_t)(text - strings->text);
 }
 
-static int64_t build_stack(const struct linux_program_strings *strings, const struct image *image, uint64_t interpreter_base, uint64_t *out_sp)
+static int64_t build_stack(const struct linux_program_strings *strings, const struct image *image, uint64_t interpreter_base,
+                           uint64_t *out_sp)
 {
     struct linux_process *process = linux_process();
     uint64_t size = align_up(min_u64(max_u64(process->limits[LINUX_RLIMIT_STACK].current, 256 << 10), 64ull << 20), PAGE);
@@ -294,11 +295,26 @@ static int64_t build_stack(const struct linux_program_strings *strings, const st
     linux_random(random, sizeof(random));
     uint64_t random_at = push_bytes(&stack, random, sizeof(random));
     uint64_t platform_at = push_bytes(&stack, platform, sizeof(platform));
-    const uint64_t auxv[] = {AT_HWCAP, hardware_capabilities(), AT_PAGESZ, PAGE, AT_CLKTCK, 100, AT_PHDR, image->base + image->headers_at, AT_PHENT,
-                             sizeof(struct program_header), AT_PHNUM, image->header.header_count, AT_BASE, interpreter_base, AT_FLAGS, 0, AT_ENTRY,
-                             image->base + image->header.entry, AT_UID, process->uid, AT_EUID, process->euid, AT_GID, process->gid, AT_EGID,
-                             process->egid, AT_SECURE, 0, AT_RANDOM, random_at, AT_HWCAP2, 0, AT_EXECFN, text, AT_PLATFORM, platform_at,
-                             AT_MINSIGSTKSZ, 8192, AT_NULL, 0};
+    const uint64_t auxv[] = {AT_HWCAP,       hardware_capabilities(),
+                             AT_PAGESZ,      PAGE,
+                             AT_CLKTCK,      100,
+                             AT_PHDR,        image->base + image->headers_at,
+                             AT_PHENT,       sizeof(struct program_header),
+                             AT_PHNUM,       image->header.header_count,
+                             AT_BASE,        interpreter_base,
+                             AT_FLAGS,       0,
+                             AT_ENTRY,       image->base + image->header.entry,
+                             AT_UID,         process->uid,
+                             AT_EUID,        process->euid,
+                             AT_GID,         process->gid,
+                             AT_EGID,        process->egid,
+                             AT_SECURE,      0,
+                             AT_RANDOM,      random_at,
+                             AT_HWCAP2,      0,
+                             AT_EXECFN,      text,
+                             AT_PLATFORM,    platform_at,
+                             AT_MINSIGSTKSZ, 8192,
+                             AT_NULL,        0};
     static_assert(sizeof(auxv) <= sizeof(process->auxv));
     memcpy(process->auxv, auxv, sizeof(auxv));
     uint64_t words = 1 + strings->argument_count + 1 + strings->environment_count + 1 + ARRAY_LENGTH(auxv);

@@ -40,8 +40,8 @@ static int64_t round_size(uint64_t size, uint64_t *out_size)
 static int64_t map_error(status_t status)
 {
     return status == ERROR_NO_SPACE || status == ERROR_BAD_ARGUMENT || status == ERROR_NO_HANDLES ? -LINUX_ENOMEM
-           : status == ERROR_BUSY                                                              ? -LINUX_EEXIST
-                                                                                               : linux_error(status);
+           : status == ERROR_BUSY                                                                 ? -LINUX_EEXIST
+                                                                                                  : linux_error(status);
 }
 
 static int64_t map(handle_t memory, uint64_t offset, uint64_t size, uint64_t address, uint32_t flags, uint64_t *out_address)
@@ -224,7 +224,8 @@ static int64_t map_file(const struct request *request, uint64_t fd, uint64_t *ou
         result = file->operations->memory == nullptr ? -LINUX_ENODEV : file->operations->memory(file, request->offset, &memory);
     }
     if (result == 0 && request->is_shared) {
-        result = map(memory.memory, memory.offset, request->size, request->address, request->flags | memory.map_flags | MAP_INHERIT_SHARE, out_address);
+        result = map(memory.memory, memory.offset, request->size, request->address, request->flags | memory.map_flags | MAP_INHERIT_SHARE,
+                     out_address);
     } else if (result == 0) {
         result = map_private(request, &memory, out_address);
     }
@@ -262,7 +263,8 @@ int64_t linux_sys_mmap(uint64_t address, uint64_t size, uint64_t protection, uin
     }
     uint64_t at = 0;
     if ((flags & L_ANONYMOUS) != 0) {
-        result = linux_memory_map_anonymous(request.address, request.size, request.flags | (request.is_shared ? MAP_INHERIT_SHARE : 0), &at);
+        result =
+            linux_memory_map_anonymous(request.address, request.size, request.flags | (request.is_shared ? MAP_INHERIT_SHARE : 0), &at);
     } else {
         result = map_file(&request, fd, &at);
     }
@@ -289,7 +291,8 @@ int64_t linux_sys_munmap(uint64_t address, uint64_t size)
         forget_special(process, address, address + size);
         linux_unlock(&process->memory_lock);
     }
-    status_t status = address == 0 && size <= PAGE ? OK : tess_vspace_unmap(process->vspace, max_u64(address, PAGE), size - (address == 0 ? PAGE : 0));
+    status_t status =
+        address == 0 && size <= PAGE ? OK : tess_vspace_unmap(process->vspace, max_u64(address, PAGE), size - (address == 0 ? PAGE : 0));
     return status == ERROR_NOT_FOUND ? 0 : linux_error(status);
 }
 
@@ -432,8 +435,9 @@ int64_t linux_sys_mremap(uint64_t old_address, uint64_t old_size, uint64_t new_s
     struct linux_process *process = linux_process();
     uint64_t old_end, at = old_address;
     uint32_t protection = 0;
-    if (old_address % PAGE != 0 || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 || old_size == 0 || round_size(old_size, &old_size) != 0 ||
-        round_size(new_size, &new_size) != 0 || ckd_add(&old_end, old_address, old_size) || old_end > LINUX_USER_TOP) {
+    if (old_address % PAGE != 0 || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 || old_size == 0 ||
+        round_size(old_size, &old_size) != 0 || round_size(new_size, &new_size) != 0 || ckd_add(&old_end, old_address, old_size) ||
+        old_end > LINUX_USER_TOP) {
         return -LINUX_EINVAL;
     }
     bool is_fixed = (flags & MREMAP_FIXED) != 0;
@@ -504,7 +508,8 @@ int64_t linux_sys_madvise(uint64_t address, uint64_t size, uint64_t advice)
     struct linux_process *process = linux_process();
     uint32_t kind = (uint32_t)advice;
     bool is_known = kind <= 4 || (kind >= 8 && kind <= 25) || kind == 100 || kind == 101;
-    if (!is_known || address % PAGE != 0 || (size != 0 && round_size(size, &size) != 0) || !is_range_within(address, size, LINUX_USER_TOP)) {
+    if (!is_known || address % PAGE != 0 || (size != 0 && round_size(size, &size) != 0) ||
+        !is_range_within(address, size, LINUX_USER_TOP)) {
         return -LINUX_EINVAL;
     }
     if (kind == 9 || kind == 100 || kind == 101) { /* MADV_REMOVE, MADV_HWPOISON, MADV_SOFT_OFFLINE */
@@ -558,10 +563,14 @@ int64_t linux_sys_mlock(uint64_t address, uint64_t size)
     if (size == 0) {
         return 0;
     }
-    bool is_there = round_size(size + (address - start), &size) == 0 && is_range_within(start, size, LINUX_USER_TOP) && is_mapped(start, size);
+    bool is_there =
+        round_size(size + (address - start), &size) == 0 && is_range_within(start, size, LINUX_USER_TOP) && is_mapped(start, size);
     return is_there ? 0 : -LINUX_ENOMEM;
 }
 int64_t linux_sys_munlock(uint64_t address, uint64_t size) { return linux_sys_mlock(address, size); }
-int64_t linux_sys_mlock2(uint64_t address, uint64_t size, uint64_t flags) { return flags > 1 ? -LINUX_EINVAL : linux_sys_mlock(address, size); }
+int64_t linux_sys_mlock2(uint64_t address, uint64_t size, uint64_t flags)
+{
+    return flags > 1 ? -LINUX_EINVAL : linux_sys_mlock(address, size);
+}
 int64_t linux_sys_mlockall(uint64_t flags) { return flags == 0 || (flags & ~7ull) != 0 || flags == 4 ? -LINUX_EINVAL : 0; }
 int64_t linux_sys_munlockall(void) { return 0; }

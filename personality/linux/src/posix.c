@@ -31,7 +31,10 @@ static struct masked masked_begin(void)
 }
 static void masked_end(struct masked masked) { masked.frame->mask = masked.mask; }
 
-static int64_t id_error(status_t status) { return status == ERROR_NOT_FOUND ? -LINUX_ESRCH : status == ERROR_NO_PERMISSION ? -LINUX_EPERM : linux_error(status); }
+static int64_t id_error(status_t status)
+{
+    return status == ERROR_NOT_FOUND ? -LINUX_ESRCH : status == ERROR_NO_PERMISSION ? -LINUX_EPERM : linux_error(status);
+}
 
 void linux_posix_adopt(void)
 {
@@ -112,7 +115,11 @@ static bool take_entry(struct tess_linux_signal *entry, struct linux_siginfo *in
     if (!__atomic_compare_exchange_n(&entry->state, &state, LINUX_SIGNAL_TAKEN, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
         return false;
     }
-    *info = (struct linux_siginfo){.signal = entry->signal, .code = entry->code, .pid = entry->pid, .uid = entry->uid, .value = entry->value,
+    *info = (struct linux_siginfo){.signal = entry->signal,
+                                   .code = entry->code,
+                                   .pid = entry->pid,
+                                   .uid = entry->uid,
+                                   .value = entry->value,
                                    .status = (int32_t)entry->value};
     *out_tid = entry->tid;
     __atomic_store_n(&entry->state, LINUX_SIGNAL_FREE, __ATOMIC_RELEASE);
@@ -177,7 +184,8 @@ bool linux_posix_is_pending(struct linux_thread *thread)
 {
     struct tess_linux_signal_page *shared = page();
     struct tess_linux_signal_thread *own = place(thread);
-    return shared != nullptr && (__atomic_load_n(&shared->pending, __ATOMIC_SEQ_CST) != 0 || (own != nullptr && __atomic_load_n(&own->pending, __ATOMIC_SEQ_CST) != 0));
+    return shared != nullptr && (__atomic_load_n(&shared->pending, __ATOMIC_SEQ_CST) != 0 ||
+                                 (own != nullptr && __atomic_load_n(&own->pending, __ATOMIC_SEQ_CST) != 0));
 }
 
 /* ---- Sending, stopping ---- */
@@ -211,8 +219,8 @@ int64_t linux_posix_kill_thread(int32_t pid, int32_t tid, const struct linux_sig
         return -LINUX_ESRCH;
     }
     struct masked masked = masked_begin();
-    status_t status = tess_posix_kill(posix(), POSIX_KILL_THREAD, pid > 0 ? (uint32_t)pid : 0, (uint32_t)tid, info->signal, info->code, info->value,
-                                      DEADLINE_INFINITE);
+    status_t status = tess_posix_kill(posix(), POSIX_KILL_THREAD, pid > 0 ? (uint32_t)pid : 0, (uint32_t)tid, info->signal, info->code,
+                                      info->value, DEADLINE_INFINITE);
     masked_end(masked);
     return sent(status);
 }
@@ -293,8 +301,8 @@ int64_t linux_sys_waitid(uint64_t type, uint64_t id, uint64_t info, uint64_t opt
 {
     struct report report = {};
     uint32_t wanted = (uint32_t)options, kind = (uint32_t)type;
-    if ((wanted & ~(W_NOHANG | W_STOPPED | W_EXITED | W_CONTINUED | W_NOWAIT | W_MASK)) != 0 || (wanted & (W_STOPPED | W_EXITED | W_CONTINUED)) == 0 ||
-        kind > 2 || (kind != 0 && (int32_t)id < (kind == 1 ? 1 : 0))) {
+    if ((wanted & ~(W_NOHANG | W_STOPPED | W_EXITED | W_CONTINUED | W_NOWAIT | W_MASK)) != 0 ||
+        (wanted & (W_STOPPED | W_EXITED | W_CONTINUED)) == 0 || kind > 2 || (kind != 0 && (int32_t)id < (kind == 1 ? 1 : 0))) {
         return -LINUX_EINVAL;
     }
     static const uint32_t kinds[] = {POSIX_WAIT_ANY, POSIX_WAIT_PROCESS, POSIX_WAIT_GROUP};
@@ -304,7 +312,8 @@ int64_t linux_sys_waitid(uint64_t type, uint64_t id, uint64_t info, uint64_t opt
     }
     uint8_t layout[128] = {};
     if (report.pid != 0) {
-        const struct linux_siginfo told = {.signal = LINUX_SIGCHLD, .code = (int32_t)report.code, .pid = report.pid, .uid = report.uid, .status = report.status};
+        const struct linux_siginfo told = {
+            .signal = LINUX_SIGCHLD, .code = (int32_t)report.code, .pid = report.pid, .uid = report.uid, .status = report.status};
         linux_siginfo_layout(&told, layout);
     }
     if ((info != 0 && linux_copy_to_user(info, layout, sizeof(layout)) != 0) || put_usage(usage, report.cpu_ns) != 0) {
@@ -332,8 +341,8 @@ static int64_t ask(uint64_t pid, struct about *out)
         return -LINUX_ESRCH;
     }
     struct masked masked = masked_begin();
-    status_t status = tess_posix_info(posix(), (uint32_t)pid, &id, &parent, &out->group, &out->session, &uid, &gid, &state, &threads, &cpu, &start, name,
-                                      DEADLINE_INFINITE);
+    status_t status = tess_posix_info(posix(), (uint32_t)pid, &id, &parent, &out->group, &out->session, &uid, &gid, &state, &threads, &cpu,
+                                      &start, name, DEADLINE_INFINITE);
     masked_end(masked);
     return id_error(status);
 }

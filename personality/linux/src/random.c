@@ -16,8 +16,22 @@ static void quarter(uint32_t *s, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 
 static void block(const uint32_t key[8], uint64_t counter, uint32_t out[16])
 {
-    const uint32_t start[16] = {0x61707865, 0x3320646E, 0x79622D32, 0x6B206574, key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7],
-                                (uint32_t)counter, (uint32_t)(counter >> 32), 0, 0};
+    const uint32_t start[16] = {0x61707865,
+                                0x3320646E,
+                                0x79622D32,
+                                0x6B206574,
+                                key[0],
+                                key[1],
+                                key[2],
+                                key[3],
+                                key[4],
+                                key[5],
+                                key[6],
+                                key[7],
+                                (uint32_t)counter,
+                                (uint32_t)(counter >> 32),
+                                0,
+                                0};
     memcpy(out, start, sizeof(start));
     for (uint32_t round = 0; round < 10; round++) {
         for (uint32_t i = 0; i < 4; i++) {

@@ -14,7 +14,8 @@
 
 constexpr uint32_t QUEUE_MAX = 1024;
 constexpr uint64_t UNBLOCKABLE = 1ull << (LINUX_SIGKILL - 1) | 1ull << (LINUX_SIGSTOP - 1);
-constexpr uint64_t IGNORED = 1ull << (LINUX_SIGCHLD - 1) | 1ull << (LINUX_SIGURG - 1) | 1ull << (LINUX_SIGWINCH - 1) | 1ull << (LINUX_SIGCONT - 1);
+constexpr uint64_t IGNORED =
+    1ull << (LINUX_SIGCHLD - 1) | 1ull << (LINUX_SIGURG - 1) | 1ull << (LINUX_SIGWINCH - 1) | 1ull << (LINUX_SIGCONT - 1);
 constexpr uint64_t STOPPING =
     1ull << (LINUX_SIGSTOP - 1) | 1ull << (LINUX_SIGTSTP - 1) | 1ull << (LINUX_SIGTTIN - 1) | 1ull << (LINUX_SIGTTOU - 1);
 constexpr uint64_t SYNCHRONOUS = 1ull << (LINUX_SIGSEGV - 1) | 1ull << (LINUX_SIGBUS - 1) | 1ull << (LINUX_SIGILL - 1) |
@@ -273,8 +274,9 @@ static bool deliver(struct linux_thread *thread, const struct linux_siginfo *inf
     }
     if (action.handler == LINUX_SIG_DFL) {
         if ((SYNCHRONOUS & bit) != 0 && info->code > 0) {
-            linux_log(LOG_WARNING, "linux: process %u dies of signal %u, code %d, address %#llx, pc %#llx", process->pid, info->signal, info->code,
-                      (unsigned long long)info->address, (unsigned long long)linux_registers_of(thread->frame)->LINUX_REGISTER_PC);
+            linux_log(LOG_WARNING, "linux: process %u dies of signal %u, code %d, address %#llx, pc %#llx", process->pid, info->signal,
+                      info->code, (unsigned long long)info->address,
+                      (unsigned long long)linux_registers_of(thread->frame)->LINUX_REGISTER_PC);
         }
         linux_process_exit((int32_t)info->signal);
     }
@@ -332,8 +334,8 @@ static void describe_page(uint64_t address, bool is_guard, struct linux_siginfo 
     struct linux_process *process = linux_process();
     uint64_t start, size, offset;
     uint32_t flags;
-    bool is_mapped = address < LINUX_USER_TOP && tess_vspace_query(process->vspace, address, &start, &size, &flags, &offset) == OK && start <= address &&
-                     !(address >= process->break_end && address < process->break_limit);
+    bool is_mapped = address < LINUX_USER_TOP && tess_vspace_query(process->vspace, address, &start, &size, &flags, &offset) == OK &&
+                     start <= address && !(address >= process->break_end && address < process->break_limit);
     *info = (struct linux_siginfo){.signal = LINUX_SIGSEGV, .code = is_mapped ? LINUX_SEGV_ACCERR : LINUX_SEGV_MAPERR, .address = address};
     if (is_guard && is_mapped && linux_memory_is_file(address)) { /* behind the file's end */
         info->signal = LINUX_SIGBUS;
@@ -353,13 +355,14 @@ void linux_signal_fault(struct linux_thread *thread)
     case UPCALL_PAGE: describe_page(fault->address, false, &info); break;
     case UPCALL_GUARD: describe_page(fault->address, true, &info); break;
     case UPCALL_PAGER: info = (struct linux_siginfo){.signal = LINUX_SIGBUS, .code = LINUX_BUS_ADRERR, .address = fault->address}; break;
-    case UPCALL_ALIGNMENT: info = (struct linux_siginfo){.signal = LINUX_SIGBUS, .code = LINUX_BUS_ADRALN, .address = fault->address}; break;
+    case UPCALL_ALIGNMENT:
+        info = (struct linux_siginfo){.signal = LINUX_SIGBUS, .code = LINUX_BUS_ADRALN, .address = fault->address};
+        break;
     case UPCALL_ILLEGAL:
         info.signal = LINUX_SIGILL;
         info.code = LINUX_ILL_CODE;
         break;
-    case UPCALL_BREAKPOINT:
-        info.signal = LINUX_SIGTRAP;
+    case UPCALL_BREAKPOINT: info.signal = LINUX_SIGTRAP;
 #if defined(__x86_64__)
         info.code = LINUX_SI_KERNEL;
         info.address = 0;

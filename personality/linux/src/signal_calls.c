@@ -34,7 +34,9 @@ int64_t linux_sys_rt_sigaction(uint64_t signal, uint64_t action, uint64_t old_ac
     linux_lock(&process->signal_lock);
     struct linux_signal_action *entry = &process->actions[number - 1], old = *entry;
     if (action != 0) {
-        *entry = (struct linux_signal_action){.handler = words[0], .flags = words[1], .restorer = ACTION_SIZE == 32 ? words[2] : 0,
+        *entry = (struct linux_signal_action){.handler = words[0],
+                                              .flags = words[1],
+                                              .restorer = ACTION_SIZE == 32 ? words[2] : 0,
                                               .mask = words[ACTION_MASK / 8] & ~UNBLOCKABLE};
     }
     if (action != 0) {
@@ -92,7 +94,9 @@ int64_t linux_sys_sigaltstack(uint64_t stack, uint64_t old_stack)
     uint64_t sp = linux_registers_of(thread->frame)->LINUX_REGISTER_SP;
     bool is_on = thread->alternate_size != 0 && sp - thread->alternate_stack <= thread->alternate_size && sp != thread->alternate_stack;
     const struct linux_stack old = {.address = thread->alternate_stack,
-                                    .flags = thread->alternate_size == 0 ? SS_DISABLE : is_on ? SS_ONSTACK : 0,
+                                    .flags = thread->alternate_size == 0 ? SS_DISABLE
+                                             : is_on                     ? SS_ONSTACK
+                                                                         : 0,
                                     .size = thread->alternate_size};
     if (stack != 0) {
         if (linux_copy_from_user(&wanted, stack, sizeof(wanted)) != 0) {

@@ -65,8 +65,7 @@ static void take_upcalls(struct linux_process *process, struct linux_thread *thr
 static void map_fixed(handle_t memory, uint64_t offset, uint64_t address, uint32_t flags)
 {
     uint64_t at;
-    if (memory != HANDLE_NONE &&
-        tess_vspace_map(linux_process()->vspace, memory, offset, 4096, address, flags | MAP_FIXED, &at) != OK) {
+    if (memory != HANDLE_NONE && tess_vspace_map(linux_process()->vspace, memory, offset, 4096, address, flags | MAP_FIXED, &at) != OK) {
         linux_log(LOG_ERROR, "linux: cannot map a page of the system's at %#llx", (unsigned long long)address);
         linux_process_exit(127 << 8);
     }

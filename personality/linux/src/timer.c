@@ -38,9 +38,8 @@ static void fire(struct linux_process *process, struct linux_timer *timer, uint6
 {
     uint64_t periods = timer->interval != 0 ? (now - timer->deadline) / timer->interval : 0;
     timer->deadline = timer->interval != 0 ? timer->deadline + (periods + 1) * timer->interval : 0;
-    const struct linux_siginfo info = {.signal = timer->signal,
-                                       .code = timer == &process->timers[REAL] ? LINUX_SI_KERNEL : LINUX_SI_TIMER,
-                                       .value = timer->value};
+    const struct linux_siginfo info = {
+        .signal = timer->signal, .code = timer == &process->timers[REAL] ? LINUX_SI_KERNEL : LINUX_SI_TIMER, .value = timer->value};
     if (timer->notify == SIGEV_NONE) {
         return;
     }
@@ -97,7 +96,8 @@ static int64_t changed(struct linux_process *process)
         thread->mask = UINT64_MAX;
         thread->signal_index = UINT32_MAX;
         process->timer_thread = thread;
-        status_t status = tess_thread_start(thread->handle, (uint64_t)linux_timer_entry, thread->frame->foreign.stack, (uint64_t)thread->frame, 0, 0);
+        status_t status =
+            tess_thread_start(thread->handle, (uint64_t)linux_timer_entry, thread->frame->foreign.stack, (uint64_t)thread->frame, 0, 0);
         (void)status; /* it cannot have been started */
     }
     process->timer_word++;
@@ -140,7 +140,8 @@ struct times {
 
 static struct times times_of(uint64_t interval, uint64_t value, uint64_t fraction)
 {
-    return (struct times){(int64_t)(interval / NS), (int64_t)(interval % NS / fraction), (int64_t)(value / NS), (int64_t)(value % NS / fraction)};
+    return (struct times){(int64_t)(interval / NS), (int64_t)(interval % NS / fraction), (int64_t)(value / NS),
+                          (int64_t)(value % NS / fraction)};
 }
 
 static bool is_time(int64_t seconds, int64_t fraction, int64_t limit) { return seconds >= 0 && fraction >= 0 && fraction < limit; }
@@ -170,7 +171,8 @@ static int64_t set_real(uint64_t value, uint64_t interval, uint64_t *out_left, u
     struct linux_timer *timer = &process->timers[REAL];
     *out_left = left(timer);
     *out_interval = timer->interval;
-    *timer = (struct linux_timer){.deadline = value != 0 ? linux_deadline_after(value) : 0, .interval = value != 0 ? interval : 0, .signal = LINUX_SIGALRM};
+    *timer = (struct linux_timer){
+        .deadline = value != 0 ? linux_deadline_after(value) : 0, .interval = value != 0 ? interval : 0, .signal = LINUX_SIGALRM};
     int64_t result = value != 0 ? changed(process) : 0;
     linux_unlock(&process->timer_lock);
     return result;
@@ -186,10 +188,12 @@ int64_t linux_sys_setitimer(uint64_t which, uint64_t value, uint64_t old_value)
     if (value != 0 && linux_copy_from_user(&times, value, sizeof(times)) != 0) {
         return -LINUX_EFAULT;
     }
-    if (!is_time(times.interval_s, times.interval_fraction, 1000000) || !is_time(times.value_s, times.value_fraction, 1000000) || (uint32_t)which != REAL) {
+    if (!is_time(times.interval_s, times.interval_fraction, 1000000) || !is_time(times.value_s, times.value_fraction, 1000000) ||
+        (uint32_t)which != REAL) {
         return -LINUX_EINVAL;
     }
-    int64_t result = set_real(ns_of(times.value_s, times.value_fraction, 1000), ns_of(times.interval_s, times.interval_fraction, 1000), &old_left, &old_interval);
+    int64_t result = set_real(ns_of(times.value_s, times.value_fraction, 1000), ns_of(times.interval_s, times.interval_fraction, 1000),
+                              &old_left, &old_interval);
     const struct times old = times_of(old_interval, old_left, 1000);
     return result == 0 && old_value != 0 ? linux_copy_to_user(old_value, &old, sizeof(old)) : result;
 }
@@ -233,7 +237,11 @@ int64_t linux_sys_timer_create(uint64_t clock, uint64_t event, uint64_t timer)
     for (uint32_t id = 0; id < LINUX_TIMERS - 1; id++) {
         struct linux_timer *entry = &process->timers[id + REAL + 1];
         if (!entry->is_used) {
-            *entry = (struct linux_timer){.is_used = true, .is_wall = kind == 0, .signal = wanted.signal, .notify = wanted.notify, .tid = wanted.tid,
+            *entry = (struct linux_timer){.is_used = true,
+                                          .is_wall = kind == 0,
+                                          .signal = wanted.signal,
+                                          .notify = wanted.notify,
+                                          .tid = wanted.tid,
                                           .value = event != 0 ? wanted.value : id};
             result = linux_store_user_u32(timer, id);
             entry->is_used = result == 0;

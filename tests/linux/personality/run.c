@@ -102,8 +102,8 @@ static int32_t run(const char *name, const struct cpio_file *file, uint32_t *out
     must(tess_process_wait(process, out_cause, &status, DEADLINE_INFINITE), "wait");
     struct tess_crash_record crash;
     if (tess_process_crash_info(process, (uint64_t)&crash) == OK) {
-        log_error("crash: kind %u write %u address %#llx pc %#llx sp %#llx", crash.fault_kind, crash.is_write, (unsigned long long)crash.address,
-                  (unsigned long long)crash.pc, (unsigned long long)crash.sp);
+        log_error("crash: kind %u write %u address %#llx pc %#llx sp %#llx", crash.fault_kind, crash.is_write,
+                  (unsigned long long)crash.address, (unsigned long long)crash.pc, (unsigned long long)crash.sp);
         for (uint32_t i = 0; i < crash.frame_count && i < 16; i++) {
             log_error("crash:   %#llx", (unsigned long long)crash.frames[i]);
         }

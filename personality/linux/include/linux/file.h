@@ -54,24 +54,25 @@ struct linux_stat_values {
 
 /* What a mapping of a file is made of. */
 struct linux_file_memory {
-    handle_t memory;   /* of the file: not to be deleted; rights as the descriptor was opened, and exec when the file may be run or mapped so */
-    uint64_t offset;   /* in the memory, of the offset asked for */
-    uint64_t size;     /* of the file now, from its beginning */
+    handle_t
+        memory; /* of the file: not to be deleted; rights as the descriptor was opened, and exec when the file may be run or mapped so */
+    uint64_t offset;    /* in the memory, of the offset asked for */
+    uint64_t size;      /* of the file now, from its beginning */
     uint32_t map_flags; /* MAP_MAY_FAULT if the memory needs it */
-    bool is_constant;  /* nobody writes to it as long as it is open: a private mapping needs no snapshot */
+    bool is_constant;   /* nobody writes to it as long as it is open: a private mapping needs no snapshot */
 };
 
 /* Results: >= 0 or -LINUX_E*. A missing entry answers what Linux answers for a kind of file without it. `offset` -1: the description's own,
  * which moves on. Addresses are the program's. A call holds a reference and no lock. */
 struct linux_file_operations {
-    int64_t (*read)(struct linux_file *file, uint64_t buffer, uint64_t size, int64_t offset);  /* else EINVAL */
-    int64_t (*write)(struct linux_file *file, uint64_t buffer, uint64_t size, int64_t offset); /* else EINVAL */
-    int64_t (*seek)(struct linux_file *file, int64_t offset, uint32_t whence);                 /* else ESPIPE, for pread too */
-    int64_t (*ioctl)(struct linux_file *file, uint32_t request, uint64_t argument);            /* else ENOTTY */
-    int64_t (*stat)(struct linux_file *file, struct linux_stat_values *out);                   /* else EBADF */
-    int64_t (*truncate)(struct linux_file *file, uint64_t size);                               /* else EINVAL */
-    int64_t (*sync)(struct linux_file *file);                                                  /* else EINVAL */
-    int64_t (*directory)(struct linux_file *file, uint64_t buffer, uint64_t size);             /* getdents64; else ENOTDIR */
+    int64_t (*read)(struct linux_file *file, uint64_t buffer, uint64_t size, int64_t offset);   /* else EINVAL */
+    int64_t (*write)(struct linux_file *file, uint64_t buffer, uint64_t size, int64_t offset);  /* else EINVAL */
+    int64_t (*seek)(struct linux_file *file, int64_t offset, uint32_t whence);                  /* else ESPIPE, for pread too */
+    int64_t (*ioctl)(struct linux_file *file, uint32_t request, uint64_t argument);             /* else ENOTTY */
+    int64_t (*stat)(struct linux_file *file, struct linux_stat_values *out);                    /* else EBADF */
+    int64_t (*truncate)(struct linux_file *file, uint64_t size);                                /* else EINVAL */
+    int64_t (*sync)(struct linux_file *file);                                                   /* else EINVAL */
+    int64_t (*directory)(struct linux_file *file, uint64_t buffer, uint64_t size);              /* getdents64; else ENOTDIR */
     int64_t (*memory)(struct linux_file *file, uint64_t offset, struct linux_file_memory *out); /* mmap, exec; else ENODEV */
     /* POLL* bits that hold now, of `wanted` or POLLERR, POLLHUP. wait, if not nullptr: gets the words (queue.h) that change when that may have changed,
      * taken before the bits are looked at, so that nothing is missed. */
@@ -101,12 +102,12 @@ void linux_file_put(struct linux_file *file);
 int64_t linux_file_install(struct linux_file *file, uint32_t flags, uint32_t minimum);
 
 /* src/files, for the rest of the personality. */
-void linux_files_start(const struct linux_start *start);         /* makes the table, with descriptors 0.. as start says */
-[[nodiscard]] int64_t linux_files_fork(void);                    /* before process.clone: takes the table's locks */
-void linux_files_forked(bool is_child);                          /* after it, in both */
-[[nodiscard]] int64_t linux_files_map_into(handle_t vspace);     /* exec, may still fail */
-void linux_files_exec(void);                                     /* exec, after: closes what LINUX_O_CLOEXEC marks */
-void linux_files_exit(void);                                     /* the process ends in an orderly way */
+void linux_files_start(const struct linux_start *start);     /* makes the table, with descriptors 0.. as start says */
+[[nodiscard]] int64_t linux_files_fork(void);                /* before process.clone: takes the table's locks */
+void linux_files_forked(bool is_child);                      /* after it, in both */
+[[nodiscard]] int64_t linux_files_map_into(handle_t vspace); /* exec, may still fail */
+void linux_files_exec(void);                                 /* exec, after: closes what LINUX_O_CLOEXEC marks */
+void linux_files_exit(void);                                 /* the process ends in an orderly way */
 /* Opens what exec is to run (follows links; checks that it is a regular file and may be executed): a file with operation `memory`. */
 int64_t linux_file_open_program(int32_t directory, const char *path, uint32_t flags, struct linux_file **out_file);
 /* Absolute path of what a descriptor names, for /proc and exec; a length or -LINUX_E*. */

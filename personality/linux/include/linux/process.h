@@ -47,8 +47,8 @@ struct linux_process {
 
     /* Threads: under thread_lock. */
     struct linux_lock thread_lock;
-    struct linux_thread *threads;     /* the living */
-    struct linux_thread *gone;        /* blocks whose threads have ended, to be used again */
+    struct linux_thread *threads; /* the living */
+    struct linux_thread *gone;    /* blocks whose threads have ended, to be used again */
     _Atomic uint32_t thread_count;
     uint32_t next_tid;
     uint32_t cpu_count;
@@ -72,9 +72,10 @@ struct linux_process {
     /* Memory: under memory_lock. */
     struct linux_lock memory_lock;
     handle_t break_memory;
-    struct linux_mapping *special; /* memory.c */
+    struct linux_mapping *special;                /* memory.c */
     uint64_t break_start, break_end, break_limit; /* the heap of brk */
-    uint64_t stack_start, stack_end, arguments_start, arguments_end, environment_start, environment_end, code_start, code_end, data_start, data_end;
+    uint64_t stack_start, stack_end, arguments_start, arguments_end, environment_start, environment_end, code_start, code_end, data_start,
+        data_end;
     uint64_t auxv[48];
     struct linux_rlimit limits[LINUX_RLIMITS];
     uint32_t dumpable, no_new_privileges;
@@ -82,15 +83,15 @@ struct linux_process {
     /* Descriptors: src/files. Several processes share a table after clone(CLONE_FILES). */
     struct linux_file_table *files;
     struct linux_mounts *mounts;
-    struct exec *exec; /* while one is under way */
+    struct exec *exec;       /* while one is under way */
     char program_path[4096]; /* /proc/self/exe */
 
     /* The arena: under arena_lock. */
     struct linux_lock arena_lock;
-    uint64_t arena_next;   /* offset; nothing was given out from here on */
-    void *free_pages[16];  /* runs of 1 << n pages */
-    void *free_small[8];   /* pieces of 16 << n bytes */
-    uint64_t random[4];    /* state of getrandom, under arena_lock */
+    uint64_t arena_next;  /* offset; nothing was given out from here on */
+    void *free_pages[16]; /* runs of 1 << n pages */
+    void *free_small[8];  /* pieces of 16 << n bytes */
+    uint64_t random[4];   /* state of getrandom, under arena_lock */
 
     uint64_t missing_calls[16]; /* bits: those that were reported as missing */
 };

@@ -11,7 +11,8 @@ void linux_signals_take(struct linux_thread *thread, int32_t restart, bool resto
 void linux_signal_fault(struct linux_thread *thread);
 
 /* Where a handler's frame goes: false when the stack cannot be written. Leaves the program's registers at the handler. */
-bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action, uint64_t mask);
+bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action,
+                             uint64_t mask);
 /* rt_sigreturn: registers and FPU from the frame at the stack pointer; out_mask: the mask there. */
 bool linux_signal_frame_pop(struct linux_thread *thread, uint64_t *out_mask);
 /* siginfo_t, 128 bytes. */

@@ -39,14 +39,14 @@ struct linux_thread {
     uint64_t alternate_stack, alternate_size;
     uint32_t alternate_flags;
 
-    uint64_t clear_child_tid;    /* set_tid_address, CLONE_CHILD_CLEARTID */
-    uint64_t robust_list;        /* set_robust_list */
+    uint64_t clear_child_tid;                  /* set_tid_address, CLONE_CHILD_CLEARTID */
+    uint64_t robust_list;                      /* set_robust_list */
     int64_t (*restart)(struct linux_thread *); /* restart_syscall: what LINUX_ERESTART_RESTARTBLOCK goes on with */
     uint64_t restart_deadline;
     uint64_t restart_words[4];
     char name[16];
-    uint32_t signal_index;       /* place in the page shared with posixd; LINUX_SIGNAL_THREADS or more: none */
-    uint32_t exit_signal;        /* what the parent gets when a process made by clone ends */
+    uint32_t signal_index; /* place in the page shared with posixd; LINUX_SIGNAL_THREADS or more: none */
+    uint32_t exit_signal;  /* what the parent gets when a process made by clone ends */
     uint64_t affinity;
 };
 enum : uint32_t { LINUX_THREAD_FREE = 0, LINUX_THREAD_ALIVE = 1, LINUX_THREAD_GONE = 2 };

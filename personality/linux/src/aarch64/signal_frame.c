@@ -5,7 +5,7 @@
 #include <tess/string.h>
 #include <tess/util.h>
 
-int64_t linux_fpu_save_raw(uint64_t area);    /* FPSR, FPCR, then q0 to q31 */
+int64_t linux_fpu_save_raw(uint64_t area); /* FPSR, FPCR, then q0 to q31 */
 int64_t linux_fpu_restore_raw(uint64_t area);
 
 struct frame {
@@ -14,11 +14,13 @@ struct frame {
     uint64_t fault_address, x[31], sp, pc, pstate, align2;
 };
 constexpr uint64_t RESERVED = 4096; /* behind it: records */
-static_assert(sizeof(struct frame) + RESERVED == 4688 && offsetof(struct frame, fault_address) == 128 + 176 && sizeof(struct frame) % 16 == 0);
+static_assert(sizeof(struct frame) + RESERVED == 4688 && offsetof(struct frame, fault_address) == 128 + 176 &&
+              sizeof(struct frame) % 16 == 0);
 constexpr uint32_t FPSIMD_MAGIC = 0x46508001, FPSIMD_SIZE = 528;
 constexpr uint64_t CONDITIONS = 0xF0000000;
 
-bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action, uint64_t mask)
+bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action,
+                             uint64_t mask)
 {
     linux_registers *r = linux_registers_of(thread->frame);
     uint64_t top = align_down(linux_signal_stack(thread, action, r->sp), 16), record = top - 16;

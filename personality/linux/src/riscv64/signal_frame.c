@@ -5,7 +5,7 @@
 #include <tess/string.h>
 #include <tess/util.h>
 
-int64_t linux_fpu_save_raw(uint64_t area);    /* f0 to f31, FCSR */
+int64_t linux_fpu_save_raw(uint64_t area); /* f0 to f31, FCSR */
 int64_t linux_fpu_restore_raw(uint64_t area);
 
 struct frame {
@@ -16,7 +16,8 @@ struct frame {
 };
 static_assert(sizeof(struct frame) == 1088 && offsetof(struct frame, registers) == 128 + 176 && offsetof(struct frame, fpu) % 16 == 0);
 
-bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action, uint64_t mask)
+bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action,
+                             uint64_t mask)
 {
     linux_registers *r = linux_registers_of(thread->frame);
     uint64_t top = align_down(linux_signal_stack(thread, action, r->sp), 16), at = top - sizeof(struct frame);
@@ -48,7 +49,8 @@ bool linux_signal_frame_pop(struct linux_thread *thread, uint64_t *out_mask)
     linux_registers *r = linux_registers_of(thread->frame);
     uint64_t at = r->sp;
     struct frame frame;
-    if (at % 16 != 0 || linux_copy_from_user(&frame, at, sizeof(frame)) != 0 || linux_fpu_restore_raw(at + offsetof(struct frame, fpu)) != 0) {
+    if (at % 16 != 0 || linux_copy_from_user(&frame, at, sizeof(frame)) != 0 ||
+        linux_fpu_restore_raw(at + offsetof(struct frame, fpu)) != 0) {
         return false;
     }
     *r = frame.registers;

@@ -67,7 +67,8 @@ static bool save_fpu(uint64_t area, uint64_t size, uint64_t components)
            (!is_extended || linux_store_user_u32(area + size, MAGIC2) == 0);
 }
 
-bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action, uint64_t mask)
+bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_siginfo *info, const struct linux_signal_action *action,
+                             uint64_t mask)
 {
     linux_registers *r = linux_registers_of(thread->frame);
     uint64_t components, size = fpu_size(&components);
@@ -83,10 +84,26 @@ bool linux_signal_frame_push(struct linux_thread *thread, const struct linux_sig
         .stack_address = thread->alternate_stack,
         .stack_flags = thread->alternate_size == 0 ? 2 : 0,
         .stack_size = thread->alternate_size,
-        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11, .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
-        .rdi = r->rdi, .rsi = r->rsi, .rbp = r->rbp, .rbx = r->rbx, .rdx = r->rdx, .rax = r->rax, .rcx = r->rcx, .rsp = r->rsp,
-        .rip = r->rip, .rflags = r->rflags,
-        .cs = 0x33, .ss = 0x2B,
+        .r8 = r->r8,
+        .r9 = r->r9,
+        .r10 = r->r10,
+        .r11 = r->r11,
+        .r12 = r->r12,
+        .r13 = r->r13,
+        .r14 = r->r14,
+        .r15 = r->r15,
+        .rdi = r->rdi,
+        .rsi = r->rsi,
+        .rbp = r->rbp,
+        .rbx = r->rbx,
+        .rdx = r->rdx,
+        .rax = r->rax,
+        .rcx = r->rcx,
+        .rsp = r->rsp,
+        .rip = r->rip,
+        .rflags = r->rflags,
+        .cs = 0x33,
+        .ss = 0x2B,
         .cr2 = thread->fault_address,
         .fpu = fpu,
         .mask = mask,
@@ -133,7 +150,8 @@ bool linux_signal_frame_pop(struct linux_thread *thread, uint64_t *out_mask)
         return false;
     }
     r->r8 = frame.r8, r->r9 = frame.r9, r->r10 = frame.r10, r->r11 = frame.r11, r->r12 = frame.r12, r->r13 = frame.r13, r->r14 = frame.r14;
-    r->r15 = frame.r15, r->rdi = frame.rdi, r->rsi = frame.rsi, r->rbp = frame.rbp, r->rbx = frame.rbx, r->rdx = frame.rdx, r->rax = frame.rax;
+    r->r15 = frame.r15, r->rdi = frame.rdi, r->rsi = frame.rsi, r->rbp = frame.rbp, r->rbx = frame.rbx, r->rdx = frame.rdx,
+    r->rax = frame.rax;
     r->rcx = frame.rcx, r->rsp = frame.rsp, r->rip = frame.rip;
     r->rflags = (r->rflags & ~USER_FLAGS) | (frame.rflags & USER_FLAGS);
     *out_mask = frame.mask;

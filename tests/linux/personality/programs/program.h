@@ -33,11 +33,11 @@ void print(const char *format, ...); /* %s %d %u %x (all 64 bits) */
 [[noreturn]] void leave(int status);
 extern int failures;
 #define CHECK(condition) ((condition) ? (void)0 : (failures++, print("failed: line %d: %s\n", (long)__LINE__, #condition)))
-#define EQUAL(expression, wanted)                                                                                  \
-    do {                                                                                                           \
-        long got_ = (long)(expression), wanted_ = (long)(wanted);                                                  \
-        if (got_ != wanted_) {                                                                                     \
-            failures++;                                                                                            \
-            print("failed: line %d: %s is %d, not %d\n", (long)__LINE__, #expression, got_, wanted_);              \
-        }                                                                                                          \
+#define EQUAL(expression, wanted)                                                                                                          \
+    do {                                                                                                                                   \
+        long got_ = (long)(expression), wanted_ = (long)(wanted);                                                                          \
+        if (got_ != wanted_) {                                                                                                             \
+            failures++;                                                                                                                    \
+            print("failed: line %d: %s is %d, not %d\n", (long)__LINE__, #expression, got_, wanted_);                                      \
+        }                                                                                                                                  \
     } while (0)

@@ -90,22 +90,34 @@ static void faults(void)
     EQUAL(CALL(MUNMAP, (char *)fault_page + 4096, 4096), 0);
     count = 0;
     load((char *)fault_page + 4096 + 16);
-    EQUAL(count, 1); EQUAL(last_signal, 11); EQUAL(last_code, 1); EQUAL(last_address, (long)fault_page + 4096 + 16);
+    EQUAL(count, 1);
+    EQUAL(last_signal, 11);
+    EQUAL(last_code, 1);
+    EQUAL(last_address, (long)fault_page + 4096 + 16);
     store((char *)fault_page + 8);
-    EQUAL(count, 2); EQUAL(last_signal, 11); EQUAL(last_code, 2); EQUAL(last_address, (long)fault_page + 8);
+    EQUAL(count, 2);
+    EQUAL(last_signal, 11);
+    EQUAL(last_code, 2);
+    EQUAL(last_address, (long)fault_page + 8);
     EQUAL(CALL(MPROTECT, fault_page, 4096, 0), 0);
     load((char *)fault_page + 24);
-    EQUAL(count, 3); EQUAL(last_code, 2); EQUAL(last_address, (long)fault_page + 24);
+    EQUAL(count, 3);
+    EQUAL(last_code, 2);
+    EQUAL(last_address, (long)fault_page + 24);
     illegal();
-    EQUAL(count, 4); EQUAL(last_signal, 4); EQUAL(last_address, (long)bad_code);
+    EQUAL(count, 4);
+    EQUAL(last_signal, 4);
+    EQUAL(last_address, (long)bad_code);
     /* x86: the breakpoint's pc is behind it, and the handler above took that for nothing it knows: after_break, which is the same place. */
     stop();
-    EQUAL(count, 5); EQUAL(last_signal, 5);
+    EQUAL(count, 5);
+    EQUAL(last_signal, 5);
 #if defined(__x86_64__)
     act(8, nullptr, 0, 0);
     EQUAL(last_code, 128);
 #else
-    EQUAL(last_code, 1); EQUAL(last_address, (long)bad_break);
+    EQUAL(last_code, 1);
+    EQUAL(last_address, (long)bad_break);
 #endif
 }
 
@@ -131,16 +143,25 @@ static void registers(void)
 #if defined(__x86_64__)
     long result = LINUX_CALL_TGKILL;
     register long r12 __asm__("r12") = 0x77;
-    __asm__ volatile("movq %2, %%xmm5\n syscall\n movq %%xmm5, %1" : "+a"(result), "=r"(after), "+r"(before), "+r"(r12) : "D"(pid), "S"(tid), "d"(10L) : "rcx", "r11", "xmm5", "memory");
+    __asm__ volatile("movq %2, %%xmm5\n syscall\n movq %%xmm5, %1"
+                     : "+a"(result), "=r"(after), "+r"(before), "+r"(r12)
+                     : "D"(pid), "S"(tid), "d"(10L)
+                     : "rcx", "r11", "xmm5", "memory");
     EQUAL(result, 0);
     EQUAL(r12, 0x77);
 #elif defined(__aarch64__)
     register long x8 __asm__("x8") = LINUX_CALL_TGKILL, x0 __asm__("x0") = pid, x1 __asm__("x1") = tid, x2 __asm__("x2") = 10;
-    __asm__ volatile("fmov d5, %2\n svc #0\n fmov %1, d5" : "+r"(x0), "=r"(after) : "r"(before), "r"(x8), "r"(x1), "r"(x2) : "v5", "memory");
+    __asm__ volatile("fmov d5, %2\n svc #0\n fmov %1, d5"
+                     : "+r"(x0), "=r"(after)
+                     : "r"(before), "r"(x8), "r"(x1), "r"(x2)
+                     : "v5", "memory");
     EQUAL(x0, 0);
 #else
     register long a7 __asm__("a7") = LINUX_CALL_TGKILL, a0 __asm__("a0") = pid, a1 __asm__("a1") = tid, a2 __asm__("a2") = 10;
-    __asm__ volatile("fmv.d.x ft5, %2\n ecall\n fmv.x.d %1, ft5" : "+r"(a0), "=r"(after) : "r"(before), "r"(a7), "r"(a1), "r"(a2) : "ft5", "memory");
+    __asm__ volatile("fmv.d.x ft5, %2\n ecall\n fmv.x.d %1, ft5"
+                     : "+r"(a0), "=r"(after)
+                     : "r"(before), "r"(a7), "r"(a1), "r"(a2)
+                     : "ft5", "memory");
     EQUAL(a0, 0);
 #endif
     EQUAL(after, before);
@@ -154,9 +175,13 @@ int program(int argc, char **argv, char **envp)
     (void)argc, (void)argv, (void)envp;
     act(10, note, 4, 0);
     EQUAL(send(10), 0);
-    EQUAL(count, 1); EQUAL(last_signal, 10); EQUAL(last_code, -6); EQUAL((int)last_address, CALL(GETPID));
+    EQUAL(count, 1);
+    EQUAL(last_signal, 10);
+    EQUAL(last_code, -6);
+    EQUAL((int)last_address, CALL(GETPID));
     EQUAL(CALL(KILL, CALL(GETPID), 10), 0);
-    EQUAL(count, 2); EQUAL(last_code, 0);
+    EQUAL(count, 2);
+    EQUAL(last_code, 0);
     /* Blocked, pending once; real-time ones queue, with values, in order. */
     uint64_t set = 1ull << 9 | 1ull << 39, old = 7, pending = 0;
     act(40, note, 4, 0);

@@ -12,9 +12,11 @@ long spawn(long flags, void *stack, volatile unsigned *parent, volatile unsigned
 __asm__("spawn: mov %rcx, %r10\n mov %r8, -8(%rsi)\n mov %r9, -16(%rsi)\n sub $16, %rsi\n xor %r8, %r8\n mov $56, %eax\n syscall\n"
         "test %rax, %rax\n jz 1f\n ret\n1: pop %rdi\n pop %rax\n call *%rax\n ud2\n");
 #elif defined(__aarch64__)
-__asm__("spawn: stp x4, x5, [x1, #-16]!\n mov x4, x3\n mov x3, #0\n mov x8, #220\n svc #0\n cbz x0, 1f\n ret\n1: ldp x1, x0, [sp], #16\n blr x1\n brk #0\n");
+__asm__("spawn: stp x4, x5, [x1, #-16]!\n mov x4, x3\n mov x3, #0\n mov x8, #220\n svc #0\n cbz x0, 1f\n ret\n1: ldp x1, x0, [sp], #16\n "
+        "blr x1\n brk #0\n");
 #else
-__asm__("spawn: addi a1, a1, -16\n sd a4, (a1)\n sd a5, 8(a1)\n mv a4, a3\n li a3, 0\n li a7, 220\n ecall\n beqz a0, 1f\n ret\n1: ld a1, (sp)\n ld a0, 8(sp)\n addi sp, sp, 16\n jalr a1\n unimp\n");
+__asm__("spawn: addi a1, a1, -16\n sd a4, (a1)\n sd a5, 8(a1)\n mv a4, a3\n li a3, 0\n li a7, 220\n ecall\n beqz a0, 1f\n ret\n1: ld a1, "
+        "(sp)\n ld a0, 8(sp)\n addi sp, sp, 16\n jalr a1\n unimp\n");
 #endif
 
 static long start(int i, void (*fn)(long), long argument)
