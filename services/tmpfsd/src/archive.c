@@ -18,15 +18,10 @@ struct loader {
 
 static const char *strip(const char *name)
 {
-    for (;;) {
-        if (name[0] == '/') {
-            name++;
-        } else if (name[0] == '.' && (name[1] == '/' || name[1] == '\0')) {
-            name++;
-        } else {
-            return name;
-        }
+    while (name[0] == '/' || (name[0] == '.' && (name[1] == '/' || name[1] == '\0'))) {
+        name++;
     }
+    return name;
 }
 
 /* Walks to the name, making directories on the way. */

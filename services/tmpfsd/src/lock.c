@@ -61,7 +61,7 @@ static void cut(struct tmpfs *fs, struct inode *inode, const struct lock_request
             continue;
         }
         bool keeps_start = lock->r.start<r->start, keeps_end = lock->r.end> r->end;
-        if (keeps_start && keeps_end) {
+        if (keeps_start && keeps_end && *spare != nullptr) { /* there is one: lock_set made it for any range with two ends */
             struct lock *other = *spare;
             *spare = nullptr;
             other->r = lock->r;
