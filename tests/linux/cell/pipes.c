@@ -159,6 +159,51 @@ static void events(void)
     print("events\n");
 }
 
+struct action {
+    void (*handler)(int);
+    unsigned long flags;
+#if !defined(__riscv)
+    void (*restorer)(void);
+#endif
+    unsigned long mask;
+};
+void restore(void);
+#if defined(__x86_64__)
+__asm__("restore: mov $15, %eax\n syscall\n");
+#else
+void restore(void) {}
+#endif
+static volatile int heard;
+static void on_child(int signal) { heard += signal == 17; }
+
+/* A child ends at any moment while pipes are made: pipe is never cut short. */
+static void interrupted(void)
+{
+    struct action action = {.handler = on_child};
+#if !defined(__riscv)
+    action.restorer = restore;
+#endif
+#if defined(__x86_64__)
+    action.flags = 0x04000000;
+#endif
+    EQUAL(CALL(RT_SIGACTION, 17, &action, 0, 8), 0);
+    for (int i = 0; i < 30; i++) {
+        int status;
+        long child = fork();
+        if (child == 0)
+            leave(0);
+        while (heard == i) {
+            EQUAL(CALL(PIPE2, ends, 0), 0);
+            CALL(CLOSE, ends[0]);
+            CALL(CLOSE, ends[1]);
+        }
+        while (CALL(WAIT4, child, &status, 0, 0) == -4)
+            ;
+    }
+    CHECK(heard > 0);
+    print("interrupted\n");
+}
+
 int program(int argc, char **argv, char **envp)
 {
     (void)argc, (void)argv, (void)envp;
@@ -166,5 +211,6 @@ int program(int argc, char **argv, char **envp)
     with_child();
     killed();
     events();
+    interrupted();
     return 4;
 }

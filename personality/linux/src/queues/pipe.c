@@ -256,7 +256,10 @@ int64_t linux_sys_pipe2(uint64_t fds, uint64_t flags)
         return -LINUX_EINVAL;
     if (process->posix == HANDLE_NONE)
         return -LINUX_ENOSYS;
+    /* A signal that comes now waits: pipe is never EINTR. */
+    linux_frame()->mask++;
     status_t status = tess_posix_pipe(process->posix, PIPE_QUEUE_BYTES_DEFAULT, &memory, &read_end, &write_end, DEADLINE_INFINITE);
+    linux_frame()->mask--;
     if (status != OK)
         return status == ERROR_NO_SPACE ? -LINUX_ENFILE : linux_error(status);
     int64_t result = linux_error(tess_cspace_copy(process->cspace, memory, RIGHTS_ALL, &again));
