@@ -9,8 +9,8 @@
 #include <std/program.h>
 #include <tess/serve/posix.h>
 #include <tess/stub/clock.h>
-#include <tess/stub/directory.h>
 #include <tess/stub/cspace.h>
+#include <tess/stub/directory.h>
 #include <tess/stub/machine.h>
 #include <tess/stub/memory.h>
 #include <tess/stub/process.h>
@@ -264,8 +264,8 @@ static status_t write_start(struct birth *birth)
 /* All that the process has is its own by now; ours is only what is needed to watch it and to move its bytes. */
 static void drop(struct birth *birth)
 {
-    const handle_t handles[] = {birth->vspace,  birth->cspace, birth->thread,    birth->arena,
-                                birth->signals, birth->posix, birth->root, birth->inodes,  birth->in.reader, birth->out.writer};
+    const handle_t handles[] = {birth->vspace, birth->cspace, birth->thread, birth->arena,     birth->signals,
+                                birth->posix,  birth->root,   birth->inodes, birth->in.reader, birth->out.writer};
     for (uint32_t i = 0; i < ARRAY_LENGTH(handles); i++)
         std_handle_delete(handles[i]);
 }
@@ -275,11 +275,8 @@ status_t first_start(void)
     static const struct {
         const char *what;
         status_t (*step)(struct birth *birth);
-    } steps[] = {{"address space", make_space},
-                 {"process", make_process},
-                 {"id", make_posix},
-                 {"standard files", make_pipes}, {"files", make_files},
-                 {"start page", write_start}};
+    } steps[] = {{"address space", make_space},  {"process", make_process}, {"id", make_posix},
+                 {"standard files", make_pipes}, {"files", make_files},     {"start page", write_start}};
     static struct birth birth;
     status_t status = read_run();
     if (status != OK) {

@@ -109,7 +109,8 @@ static int64_t event_map_into(struct linux_file *file, handle_t vspace)
 {
     struct event_file *event = event_of(file);
     uint64_t at;
-    return linux_error(tess_vspace_map(vspace, event->memory, 0, PAGE, (uint64_t)event->shared, MAP_READ | MAP_WRITE | MAP_FIXED | MAP_INHERIT_SHARE, &at));
+    return linux_error(tess_vspace_map(vspace, event->memory, 0, PAGE, (uint64_t)event->shared,
+                                       MAP_READ | MAP_WRITE | MAP_FIXED | MAP_INHERIT_SHARE, &at));
 }
 
 static void event_close(struct linux_file *file)
@@ -121,12 +122,8 @@ static void event_close(struct linux_file *file)
     linux_free(event, sizeof(*event));
 }
 
-static const struct linux_file_operations operations = {.read = event_read,
-                                                        .write = event_write,
-                                                        .poll = event_poll,
-                                                        .stat = event_stat,
-                                                        .map_into = event_map_into,
-                                                        .close = event_close};
+static const struct linux_file_operations operations = {
+    .read = event_read, .write = event_write, .poll = event_poll, .stat = event_stat, .map_into = event_map_into, .close = event_close};
 
 int64_t linux_sys_eventfd2(uint64_t value, uint64_t flags)
 {
@@ -152,7 +149,8 @@ int64_t linux_sys_eventfd2(uint64_t value, uint64_t flags)
     event->shared = address;
     event->shared->value = (uint32_t)value;
     event->is_semaphore = ((uint32_t)flags & EFD_SEMAPHORE) != 0;
-    event->file = (struct linux_file){.operations = &operations, .references = 1, .own_flags = LINUX_O_RDWR | ((uint32_t)flags & LINUX_O_NONBLOCK)};
+    event->file =
+        (struct linux_file){.operations = &operations, .references = 1, .own_flags = LINUX_O_RDWR | ((uint32_t)flags & LINUX_O_NONBLOCK)};
     event->file.flags = &event->file.own_flags;
     return linux_file_install(&event->file, (uint32_t)flags & LINUX_O_CLOEXEC, 0);
 }

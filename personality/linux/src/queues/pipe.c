@@ -60,7 +60,9 @@ static int64_t pipe_read(struct linux_file *file, uint64_t buffer, uint64_t size
             linux_word_wake(&pipe->queue.header->writable);
         if (result != -LINUX_EAGAIN || is_nonblocking(file))
             return result;
-        result = pipe_queue_prepare_read_wait(&pipe->queue, &value) ? linux_word_sleep(&pipe->queue.header->readable, value, DEADLINE_INFINITE) : 0;
+        result = pipe_queue_prepare_read_wait(&pipe->queue, &value)
+                     ? linux_word_sleep(&pipe->queue.header->readable, value, DEADLINE_INFINITE)
+                     : 0;
         if (result != 0)
             return result;
     }
@@ -129,7 +131,9 @@ static int64_t pipe_write(struct linux_file *file, uint64_t buffer, uint64_t siz
             return broken_pipe(done);
         if (result == -LINUX_EAGAIN && !is_nonblocking(file)) {
             uint32_t room = (uint32_t)min_u64(size - (uint64_t)done, PIPE_QUEUE_ATOMIC);
-            result = pipe_queue_prepare_write_wait(&pipe->queue, room, &value) ? linux_word_sleep(&pipe->queue.header->writable, value, DEADLINE_INFINITE) : 0;
+            result = pipe_queue_prepare_write_wait(&pipe->queue, room, &value)
+                         ? linux_word_sleep(&pipe->queue.header->writable, value, DEADLINE_INFINITE)
+                         : 0;
         }
         if (result < 0)
             return done > 0 ? done : result;
@@ -235,7 +239,8 @@ int64_t linux_pipe_open(handle_t memory, handle_t end, uint32_t flags, struct li
     pipe->memory = memory;
     pipe->end = end;
     pipe->is_writer = (flags & LINUX_O_ACCMODE) == LINUX_O_WRONLY;
-    pipe->file = (struct linux_file){.operations = pipe->is_writer ? &write_operations : &read_operations, .references = 1, .own_flags = flags};
+    pipe->file =
+        (struct linux_file){.operations = pipe->is_writer ? &write_operations : &read_operations, .references = 1, .own_flags = flags};
     pipe->file.flags = &pipe->file.own_flags;
     *out_file = &pipe->file;
     return 0;

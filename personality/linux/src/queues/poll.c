@@ -238,7 +238,8 @@ int64_t linux_sys_ppoll(uint64_t fds, uint64_t count, uint64_t timeout, uint64_t
 /* ---- select ---- */
 
 constexpr uint32_t SELECT_WORDS = 1024 / 64; /* FD_SETSIZE */
-constexpr uint32_t READ_BITS = LINUX_POLLIN | LINUX_POLLRDNORM | LINUX_POLLHUP | LINUX_POLLERR, WRITE_BITS = LINUX_POLLOUT | LINUX_POLLWRNORM | LINUX_POLLERR;
+constexpr uint32_t READ_BITS = LINUX_POLLIN | LINUX_POLLRDNORM | LINUX_POLLHUP | LINUX_POLLERR,
+                   WRITE_BITS = LINUX_POLLOUT | LINUX_POLLWRNORM | LINUX_POLLERR;
 
 static int64_t select_files(uint64_t limit, const uint64_t sets[3], uint64_t deadline)
 {
