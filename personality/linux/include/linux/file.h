@@ -77,7 +77,7 @@ struct linux_file_operations {
     /* POLL* bits that hold now, of `wanted` or POLLERR, POLLHUP. wait, if not nullptr: gets the words (queue.h) that change when that may have changed,
      * taken before the bits are looked at, so that nothing is missed. */
     uint32_t (*poll)(struct linux_file *file, uint32_t wanted, struct linux_poll_wait *wait); /* else always ready */
-    int64_t (*set_flags)(struct linux_file *file, uint32_t flags); /* fcntl(F_SETFL): else only the record's */
+    int64_t (*set_flags)(struct linux_file *file, uint32_t flags);                            /* fcntl(F_SETFL): else only the record's */
     /* fork made a copy of this process, and this runs in the copy (its handles are there already): else nothing. */
     void (*forked)(struct linux_file *file);
     /* exec: maps what the file needs above the program's range into the new space, at the same place. */
