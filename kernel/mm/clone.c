@@ -177,11 +177,11 @@ static status_t next_region(struct clone_work *work, struct vspace *source, stru
     spinlock_acquire(&source->lock);
     vspace_settle(source);
     struct region *region = region_at_or_after(source, work->at);
-    /* One that begins below was mapped meanwhile, where something was unmapped that the clone has. */
-    while (region != nullptr && region->start < work->at)
-        region = region_next(region);
     if (region != nullptr) {
         work->region = *region;
+        /* One that begins below was mapped meanwhile; of what it took the place of there the clone has something already. */
+        work->region.start = max_u64(region->start, work->at);
+        work->region.offset_pages += (work->region.start - region->start) >> PAGE_SHIFT;
         work->region_inherit = region->inherit;
         work->region.inherit = (uint8_t)inherit_of(region);
         work->at = region->end;
