@@ -149,7 +149,7 @@ static void test_full(void)
             path[i] = (uint8_t)('0' + left % 10);
         }
         if (tess_directory_remove(root, 0, 0, path, soon()) != OK) {
-            CHECK(!"remove");
+            check(false, "remove", __LINE__);
             break;
         }
     }
