@@ -466,9 +466,7 @@ bool endpoint_pump(struct endpoint *endpoint)
             sequence = waiter_restore(caller, &endpoint->callers);
         }
         spinlock_release(&endpoint->lock);
-        if (must_wait)
-            waiter_restored(caller, sequence);
-        else if (status != OK || !wants_reply)
+        if (!must_wait && (status != OK || !wants_reply))
             waiter_end(caller, status, nullptr, 0);
         else
             waiter_restored(caller, sequence);

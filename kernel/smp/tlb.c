@@ -245,12 +245,11 @@ void tlb_shootdown(struct vspace *vspace, vaddr_t start, uint64_t count_pages)
     struct cpu *self = arch_cpu();
     /* The entries were changed before the mask is read; a CPU sets its bit before it loads the table. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (cpu_count <= 64 && atomic_load_explicit(&vspace->cpu_mask[0], memory_order_relaxed) == bit_of(self))
+    bool is_known_here = cpu_count <= 64 && atomic_load_explicit(&vspace->cpu_mask[0], memory_order_relaxed) == bit_of(self);
+    if (is_known_here || (ARCH_TLB_BROADCAST && is_only_here(vspace, self)))
         forget_here(self, vspace, start, count_pages);
-    else if (!ARCH_TLB_BROADCAST)
-        shootdown_everywhere(self, vspace, start, count_pages);
-    else if (is_only_here(vspace, self))
-        forget_here(self, vspace, start, count_pages);
-    else
+    else if (ARCH_TLB_BROADCAST)
         arch_tlb_flush_broadcast(vspace->token, start, count_pages);
+    else
+        shootdown_everywhere(self, vspace, start, count_pages);
 }

@@ -64,7 +64,7 @@ int64_t linux_sys_prctl(uint64_t option, uint64_t a1, uint64_t a2, uint64_t a3, 
     case PR_SET_PDEATHSIG: return a1 > 64 ? -LINUX_EINVAL : linux_posix_option(POSIX_OPTION_PARENT_SIGNAL, a1);
     case PR_SET_CHILD_SUBREAPER: return linux_posix_option(POSIX_OPTION_SUBREAPER, a1 != 0);
     case PR_GET_TIMERSLACK: return 50000;
-    case PR_SET_TIMERSLACK: return 0;
+    case PR_SET_TIMERSLACK:
     case PR_GET_THP_DISABLE: return 0;
     case PR_CAPBSET_READ: return a1 > 40 ? -LINUX_EINVAL : 1;
     default: return -LINUX_EINVAL;

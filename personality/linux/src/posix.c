@@ -349,7 +349,7 @@ static int64_t ask(uint64_t pid, struct about *out)
 
 int64_t linux_sys_getpgid(uint64_t pid)
 {
-    struct about about;
+    struct about about = {};
     int64_t result = ask(pid, &about);
     return result == 0 ? about.group : result;
 }
@@ -358,7 +358,7 @@ int64_t linux_sys_getpgrp(void) { return linux_sys_getpgid(0); }
 
 int64_t linux_sys_getsid(uint64_t pid)
 {
-    struct about about;
+    struct about about = {};
     int64_t result = ask(pid, &about);
     return result == 0 ? about.session : result;
 }

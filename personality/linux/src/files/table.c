@@ -271,6 +271,7 @@ static int64_t on_file(struct linux_file *file, uint32_t command, uint64_t argum
     case F_SETFL: return set_flags(file, (uint32_t)argument);
     case F_SETOWN:
     case F_GETOWN: return 0;
+    default: break;
     }
     bool is_lock = (command >= F_GETLK && command <= F_SETLKW) || (command >= F_OFD_GETLK && command <= F_OFD_SETLKW);
     return is_lock ? files_lock(file, command, argument) : -LINUX_EINVAL;
@@ -344,8 +345,8 @@ static struct linux_file *start_file(const struct linux_start_file *start)
     case LINUX_START_LOG: return log_file(start->flags);
     case LINUX_START_FILE: return adopt(start->handles[0], start->flags);
     case LINUX_START_QUEUE: return linux_queue_start(start, &file) == 0 ? file : nullptr;
+    default: return nullptr;
     }
-    return nullptr;
 }
 
 void linux_files_start(const struct linux_start *start)
